@@ -1,0 +1,49 @@
+"""All tables by name. A table, its folder in the lake, its DuckDB view and its test share the name."""
+
+from schemas.table import TableSchema
+from schemas.tables import (
+    assignments,
+    clusters,
+    documents,
+    edges,
+    embeddings,
+    entities,
+    evaluations,
+    extraction_failures,
+    index_shards,
+    lexical_postings,
+    lexicon,
+    memory_units,
+    mentions,
+    operations,
+    quarantine,
+    runs,
+    sources,
+    triples,
+    turns,
+)
+
+TABLES: dict[str, TableSchema] = {
+    module.TABLE.name: module.TABLE
+    for module in (
+        assignments,
+        clusters,
+        documents,
+        edges,
+        embeddings,
+        entities,
+        evaluations,
+        extraction_failures,
+        index_shards,
+        lexical_postings,
+        lexicon,
+        memory_units,
+        mentions,
+        operations,
+        quarantine,
+        runs,
+        sources,
+        triples,
+        turns,
+    )
+}

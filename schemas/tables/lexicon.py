@@ -1,0 +1,17 @@
+"""The stem that a surface form is indexed under."""
+
+import pyarrow as pa
+
+from schemas.table import TableSchema, column
+
+TABLE = TableSchema(
+    name="lexicon",
+    row="one surface form and its stem",
+    schema=pa.schema(
+        [
+            column("surface", pa.string(), "lower-case word as written"),
+            column("stem", pa.string(), "what it is indexed under"),
+        ]
+    ),
+    key=("surface",),
+)

@@ -1,0 +1,20 @@
+"""One entity mentioned in one unit."""
+
+import pyarrow as pa
+
+from schemas.table import TableSchema, column
+
+TABLE = TableSchema(
+    name="mentions",
+    row="one mention of an entity in a unit",
+    schema=pa.schema(
+        [
+            column("unit_id", pa.string(), "the unit that mentions"),
+            column("entity_id", pa.string(), "the entity mentioned"),
+            column("count", pa.int32(), "how often"),
+            column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),
+            column("day", pa.date32(), "day of first arrival"),
+        ]
+    ),
+    key=("unit_id", "entity_id"),
+)
