@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,30 +40,35 @@ def column(name: str, type_: pa.DataType, doc: str, *, nullable: bool = False) -
 
 @dataclass(frozen=True)
 class TableSchema:
-    """The contract of one table: `name`, what `row` is, `schema`, unique `key`, further `checks`.
+    """The contract of one table: `name`, what a `row` is, its `columns`, unique `key`, further `checks`.
 
-    `versioned` tables live in the lake by partition; `ledger` tables are append-only records about the store.
+    Most tables live in the lake by partition; `ledger` tables are append-only records about the store. `schema` is `columns`
+    without nullability and docs, because Arrow compares those when it joins tables.
     """
 
     name: str
     row: str
-    schema: pa.Schema
+    columns: pa.Schema
     key: tuple[str, ...]
     checks: tuple[Check, ...] = field(default=())
     ledger: bool = False
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(f.name, _plain(f.type)) for f in self.columns])
 
     def empty(self) -> pa.Table:
         return self.schema.empty_table()
 
     def mismatches(self, table: pa.Table) -> list[str]:
         """Everything that is wrong with `table`, in words; empty when it conforms."""
-        found = [f"missing column {f.name} ({f.type})" for f in self.schema if f.name not in table.column_names]
+        found = [f"missing column {f.name} ({f.type})" for f in self.columns if f.name not in table.column_names]
         found += [f"unknown column {name}" for name in table.column_names if name not in self.schema.names]
-        for f in self.schema:
+        for f in self.columns:
             if f.name not in table.column_names:
                 continue
             col = table[f.name]
-            if not _same_type(col.type, f.type):
+            if not _same_type(_plain(col.type), _plain(f.type)):
                 found.append(f"column {f.name} is {col.type}, expected {f.type}")
             elif not f.nullable and col.null_count:
                 found.append(f"column {f.name} has {col.null_count} nulls, none allowed")
@@ -87,14 +93,16 @@ class TableSchema:
         found = self.mismatches(table)
         if found:
             raise SchemaMismatch(f"table {self.name}: " + "; ".join(found))
-        return table.select(self.schema.names).replace_schema_metadata(None)
+        table = table.select(self.schema.names)
+        fields = [f.with_type(c.type) for f, c in zip(self.schema, table.columns, strict=True)]
+        return table.cast(pa.schema(fields))
 
     def conform(self, table: pa.Table) -> pa.Table:
         """Cast columns where the cast loses nothing; leave the rest for `mismatches` to name."""
         for i, name in enumerate(table.column_names):
             if name not in self.schema.names:
                 continue
-            want = self.schema.field(name)
+            want = self.schema.field(name)  # plain: validation looks at nulls itself
             if not _same_type(table[name].type, want.type):
                 try:
                     table = table.set_column(i, want, table[name].cast(want.type))
@@ -105,6 +113,15 @@ class TableSchema:
     def from_rows(self, rows: list[dict]) -> pa.Table:
         """A validated table from dicts; absent nullable columns are null."""
         return self.validate(pa.Table.from_pylist(rows, schema=self.schema))
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """The type without nullability of nested fields."""
+    if pa.types.is_list(type_):
+        return pa.list_(_plain(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([pa.field(f.name, _plain(f.type)) for f in type_])
+    return type_
 
 
 def _same_type(have: pa.DataType, want: pa.DataType) -> bool:

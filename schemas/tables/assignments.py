@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column
 TABLE = TableSchema(
     name="assignments",
     row="one membership of a unit in a cluster",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("unit_id", pa.string(), "the member"),
             column("cluster_id", pa.string(), "the cluster"),

@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column
 TABLE = TableSchema(
     name="clusters",
     row="one cluster",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("cluster_id", pa.string(), "readable id"),
             column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),

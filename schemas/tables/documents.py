@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column, hex_hash, one_of
 TABLE = TableSchema(
     name="documents",
     row="one document, as it came",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("document_id", pa.string(), "readable id: <namespace>/<path relative to the source>"),
             column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),

@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column, one_of
 TABLE = TableSchema(
     name="edges",
     row="one typed, weighted link",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("source", pa.string(), "unit_id or entity_id; for next the earlier turn"),
             column("target", pa.string(), "unit_id or entity_id"),

@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column, hex_hash
 TABLE = TableSchema(
     name="embeddings",
     row="one vector of one distinct text under one encoder",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("content_hash", pa.string(), "128-bit hash of the text"),
             column("encoder", pa.string(), "model@precision"),

@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column, hex_hash
 TABLE = TableSchema(
     name="entities",
     row="one resolved entity",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("entity_id", pa.string(), "readable id: <namespace>/entity:<normal form>"),
             column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),

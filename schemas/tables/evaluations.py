@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column
 TABLE = TableSchema(
     name="evaluations",
     row="one metric of one snapshot on one labelled set",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("snapshot", pa.int64(), "snapshot number"),
             column("dataset", pa.string(), "name of the labelled set"),

@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column
 TABLE = TableSchema(
     name="extraction_failures",
     row="one failed extraction",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("unit_id", pa.string(), "the unit"),
             column("prompt", pa.string(), "prompt name@version"),

@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column, one_of
 TABLE = TableSchema(
     name="index_shards",
     row="one index shard",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("shard_id", pa.string(), "<fingerprint>/shard-<bucket>"),
             column("kind", pa.string(), "recall"),

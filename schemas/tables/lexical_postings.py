@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column
 TABLE = TableSchema(
     name="lexical_postings",
     row="one term in one unit",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("term", pa.string(), "stem"),
             column("unit_id", pa.string(), "the unit"),

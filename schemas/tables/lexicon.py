@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column
 TABLE = TableSchema(
     name="lexicon",
     row="one surface form and its stem",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("surface", pa.string(), "lower-case word as written"),
             column("stem", pa.string(), "what it is indexed under"),

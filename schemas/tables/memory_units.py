@@ -10,7 +10,7 @@ from schemas.table import GRANULARITIES, SPANS, TIME, TableSchema, column, hex_h
 TABLE = TableSchema(
     name="memory_units",
     row="one version of one unit at one granularity",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("unit_id", pa.string(), "readable id"),
             column("unit_key", pa.int64(), "64-bit hash of unit_id, the key in ANN indexes"),

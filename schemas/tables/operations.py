@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column, one_of
 TABLE = TableSchema(
     name="operations",
     row="one change of memory",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("operation_id", pa.string(), "hash of what changed and when"),
             column("operation", pa.string(), "ADD, UPDATE, MERGE, SUPERSEDE, ARCHIVE, ERASE, QUARANTINE"),

@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column
 TABLE = TableSchema(
     name="quarantine",
     row="one refused record",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("namespace", pa.string(), "namespace it was meant for, as far as known"),
             column("stage", pa.string(), "stage that refused it"),

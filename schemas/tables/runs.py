@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column
 TABLE = TableSchema(
     name="runs",
     row="one stage on one partition in one run",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("run_id", pa.string(), "one ingest, backfill or other writing command"),
             column("stage", pa.string(), "stage name"),

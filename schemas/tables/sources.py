@@ -7,7 +7,7 @@ from schemas.table import TableSchema, column, read_is_accounted_for
 TABLE = TableSchema(
     name="sources",
     row="one delivered file",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("delivery_id", pa.string(), "hash of the file's bytes, its name and how it was read"),
             column("source_ref", pa.string(), "path relative to the source that was given"),

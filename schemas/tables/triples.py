@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column
 TABLE = TableSchema(
     name="triples",
     row="one subject-predicate-object fact",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("triple_id", pa.string(), "<unit_id>#triple-n"),
             column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),
@@ -15,6 +15,7 @@ TABLE = TableSchema(
             column("predicate", pa.string(), "the words between, or related to"),
             column("object_id", pa.string(), "entity_id"),
             column("unit_id", pa.string(), "the unit that says so"),
+            column("unit_version", pa.int32(), "version of the unit that says so"),
             column("event_time", TIME, "when it was said or happened (UTC)"),
             column("valid_to", TIME, "when it stopped being true", nullable=True),
             column("extractor", pa.string(), "name@version"),

@@ -7,7 +7,7 @@ from schemas.table import TIME, TableSchema, column, hex_hash, one_of
 TABLE = TableSchema(
     name="turns",
     row="one message of a conversation, as it came",
-    schema=pa.schema(
+    columns=pa.schema(
         [
             column("turn_id", pa.string(), "readable id: <session_id>/<ref of the source>"),
             column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),

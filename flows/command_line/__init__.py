@@ -1,0 +1,68 @@
+"""The command line. Each command is a file here; this one puts them together and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done but input was refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+import typer
+
+from flows.command_line import bench, doctor, evaluate, ingest, recall, snapshots, sql, status
+from schemas.errors import EngraphError, UsageError
+
+app = typer.Typer(
+    name="engraph",
+    help="A memory for AI agents: conversations and documents in, recall with sources out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("ingest")(ingest.ingest)
+app.command("recall")(recall.recall)
+app.command("sql")(sql.sql)
+app.command("status")(status.status)
+app.add_typer(snapshots.app, name="snapshots")
+app.command("evaluate")(evaluate.evaluate)
+app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
+
+
+def main() -> None:
+    """Entry point of the `engraph` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; returns its exit code. Errors are one line on stderr, a traceback with --debug."""
+    debug = "--debug" in arguments
+    try:
+        code = app(arguments, prog_name="engraph", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _say("stopped; what was finished is kept, run the same command again to go on", 130)
+    except click.ClickException as problem:
+        return _say(problem.format_message(), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except EngraphError as problem:
+        if debug:
+            traceback.print_exc()
+        return _say(str(problem), 2 if isinstance(problem, UsageError) else 1)
+    except Exception as problem:  # the last resort: one line for the user, everything with --debug
+        if debug:
+            traceback.print_exc()
+        return _say(f"{type(problem).__name__}: {problem} (run it again with --debug for the traceback)", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"engraph: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,94 @@
+"""`engraph ingest`: files in, a published snapshot out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.command_line import options
+from flows.command_line.progress import Bars
+from schemas.errors import UsageError
+
+REFUSED = 3
+
+
+def ingest(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs.")],
+    kind: Annotated[str, typer.Option(help="auto, conversation or document.")] = "auto",
+    namespace: Annotated[
+        str | None, typer.Option(help="Namespace of everything read; default from the source.")
+    ] = None,
+    day: Annotated[str | None, typer.Option(help="Day of arrival of new records; default today (UTC).")] = None,
+    encoder: Annotated[str | None, typer.Option(help="sentence-transformers model; default the store's.")] = None,
+    extractor: Annotated[str, typer.Option(help="rules.")] = "rules",
+    force: Annotated[
+        str | None, typer.Option("--force", help="Publish although a gate failed, for this reason.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files would be read.")] = False,
+    store: options.Store = None,
+    as_json: options.Json = False,
+    profile: options.Profile = "local",
+    config: options.Config = None,
+    now: options.Now = None,
+    debug: options.Debug = False,
+) -> int:
+    """Read files, run every stage that is not up to date, publish a snapshot."""
+    from flows.ingest import ingest as run_ingest
+    from pipelines.readers import ReadParams, find_sources, reader_name
+
+    session = options.session(store, as_json, config, now, profile)
+    if kind not in ("auto", "conversation", "document"):
+        raise UsageError(f"--kind {kind!r} is unknown: use auto, conversation or document")
+    if extractor != "rules":
+        raise UsageError(f"--extractor {extractor!r} is not available in this version: use rules")
+    params = ReadParams(kind=kind, namespace=namespace)
+    if dry_run:
+        found = [{"source": s.source_ref, "reader": reader_name(s, params)} for s in find_sources(sources)]
+        options.print_json(found) if as_json else [print(f"{f['reader']:<14} {f['source']}") for f in found]
+        return 0
+    with Bars() as bars:
+        result = run_ingest(
+            session.store,
+            sources,
+            read=params,
+            now=session.now,
+            day=options.day(day, "--day"),
+            encoder=encoder or session.settings.encoder,
+            buckets=session.settings.buckets,
+            workers=session.settings.workers,
+            lock_wait_s=session.settings.lock_wait_s,
+            force=force,
+            progress=bars,
+            say=bars.say,
+        )
+    if as_json:
+        options.print_json(result.to_json())
+    else:
+        _show(result, session.store)
+    return REFUSED if result.quarantined else 0
+
+
+def _show(result, store: str) -> None:
+    console = Console()
+    table = Table("stage", "rows in", "rows out", "seconds", box=None, pad_edge=False)
+    for stage in result.stages:
+        did = ("up to date", "") if stage["skipped"] else (f"{stage['rows_in']:,}", f"{stage['rows_out']:,}")
+        table.add_row(stage["stage"], *did, f"{stage['seconds']:.1f}")
+    console.print(table)
+    if result.snapshot is None:
+        console.print("Nothing could be read, so there is no snapshot yet.")
+    elif result.published:
+        rows = ", ".join(
+            f"{n:,} {t}" for t, n in result.rows.items() if t in ("turns", "documents", "memory_units", "edges")
+        )
+        console.print(f"Published snapshot {result.snapshot} in {result.seconds:.1f} s: {rows}.")
+    else:
+        console.print(f"Nothing new: snapshot {result.snapshot} stands.")
+    if result.quarantined:
+        query = "SELECT source_ref, reason FROM quarantine"
+        console.print(
+            f'{result.quarantined:,} records were refused; see: engraph sql "{query}" --store {store}', soft_wrap=True
+        )

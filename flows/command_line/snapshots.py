@@ -1,0 +1,139 @@
+"""`engraph snapshots`: the versions of the whole store."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Annotated
+
+import typer
+
+from flows.command_line import options
+from schemas.errors import UsageError
+
+app = typer.Typer(help="List, compare, restore and clean up snapshots.", no_args_is_help=True)
+
+
+def _lake(session: options.Session):
+    from jobs.store import snapshots
+    from jobs.store.lake import Lake
+
+    lake = Lake(session.store)
+    snapshots.open_store(lake)
+    return lake
+
+
+@app.command("list")
+def list_snapshots(
+    store: options.Store = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    debug: options.Debug = False,
+) -> int:
+    """All snapshots, oldest first."""
+    from jobs.store import snapshots
+
+    session = options.session(store, as_json, config, None)
+    lake = _lake(session)
+    found = [snapshots.load(lake, n) for n in snapshots.numbers(lake)]
+    rows = [
+        {
+            "snapshot": s.number,
+            "created_at": s.created_at.isoformat(),
+            "parent": s.parent,
+            "restored_from": s.restored_from,
+            "forced": s.forced,
+            "encoder": s.encoder,
+            "rows": s.rows,
+        }
+        for s in found
+    ]
+    if as_json:
+        options.print_json(rows)
+    else:
+        for row in rows:
+            note = f"  restored from {row['restored_from']}" if row["restored_from"] else ""
+            note += f"  forced: {row['forced']}" if row["forced"] else ""
+            print(
+                f"{row['snapshot']:>5}  {row['created_at'][:19]}  {row['rows'].get('memory_units', 0):>9,} units{note}"
+            )
+    return 0
+
+
+@app.command("diff")
+def diff(
+    a: Annotated[int, typer.Argument(help="The older snapshot.")],
+    b: Annotated[int, typer.Argument(help="The newer snapshot.")],
+    store: options.Store = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    debug: options.Debug = False,
+) -> int:
+    """What changed between two snapshots."""
+    from jobs.store import snapshots
+
+    session = options.session(store, as_json, config, None)
+    found = snapshots.diff(_lake(session), a, b)
+    if as_json:
+        options.print_json(found)
+    else:
+        for table, n in found["rows"].items():
+            print(f"{table:<16} {n:+,}")
+        print(f"{len(found['partitions'])} partitions and {len(found['index_shards'])} index shards differ")
+    return 0
+
+
+@app.command("rollback")
+def rollback(
+    number: Annotated[int, typer.Argument(help="The snapshot to restore.")],
+    store: options.Store = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    now: options.Now = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    debug: options.Debug = False,
+) -> int:
+    """Publish an older snapshot's content as the newest."""
+    from jobs.store import lock, snapshots
+
+    session = options.session(store, as_json, config, now)
+    lake = _lake(session)
+    newest = snapshots.numbers(lake)[-1] if snapshots.numbers(lake) else 0
+    snapshots.load(lake, number)
+    if not dry_run:
+        with lock.writing(lake, "engraph snapshots rollback", wait_s=session.settings.lock_wait_s):
+            run_id = f"{session.now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+            newest = snapshots.rollback(lake, number, now=session.now, run_id=run_id).number - 1
+    result = {"snapshot": newest + 1, "restored_from": number, "dry_run": dry_run}
+    options.print_json(result) if as_json else print(
+        f"snapshot {newest + 1} {'would be' if dry_run else 'is'} {number} again"
+    )
+    return 0
+
+
+@app.command("gc")
+def gc(
+    keep: Annotated[int, typer.Option(help="How many of the newest snapshots stay.")] = 7,
+    store: options.Store = None,
+    as_json: options.Json = False,
+    config: options.Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    debug: options.Debug = False,
+) -> int:
+    """Remove old snapshots and every file that no remaining snapshot names. Pinned snapshots stay."""
+    from jobs.store import lock, snapshots
+
+    if keep < 1:
+        raise UsageError("--keep must be at least 1: the newest snapshot always stays")
+    session = options.session(store, as_json, config, dt.datetime.now(dt.UTC).isoformat())
+    lake = _lake(session)
+    with lock.writing(lake, "engraph snapshots gc", wait_s=session.settings.lock_wait_s):
+        result = snapshots.collect_garbage(lake, keep=keep, dry_run=dry_run)
+    if as_json:
+        options.print_json(result)
+    else:
+        verb = "would be removed" if dry_run else "removed"
+        print(
+            f"{len(result['removed'])} files and folders {verb}; snapshots kept: {', '.join(map(str, result['kept']))}"
+        )
+    return 0

@@ -1,0 +1,66 @@
+"""`engraph sql`: read-only SQL over the current snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.command_line import options
+from schemas.errors import UsageError
+
+SHOWN_ROWS = 50
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT over the tables; recall('...', k := 5) is a table too.")],
+    write_to: Annotated[Path | None, typer.Option(help="Write the result to this Parquet file.")] = None,
+    snapshot: Annotated[int | None, typer.Option(help="An older snapshot.")] = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+    profile: options.Profile = "local",
+    config: options.Config = None,
+    now: options.Now = None,
+    debug: options.Debug = False,
+) -> int:
+    """Run a SELECT. Nothing can be written through it but the file of --write-to."""
+    import duckdb
+    import pyarrow.parquet as pq
+
+    from jobs.store.reader import open_store
+
+    session = options.session(store, as_json, config, now, profile)
+    with open_store(session.store, snapshot=snapshot) as opened:
+        con = opened.connect()
+        try:
+            statements = con.extract_statements(query)
+            if len(statements) != 1 or statements[0].type not in (
+                duckdb.StatementType.SELECT,
+                duckdb.StatementType.EXPLAIN,
+            ):
+                raise UsageError("only one SELECT can be run here; the store is read-only through SQL")
+            rows = con.execute(statements[0]).to_arrow_table()
+        except duckdb.Error as problem:
+            raise UsageError(f"SQL: {str(problem).splitlines()[0]}") from None
+    if write_to:
+        pq.write_table(rows, write_to)
+    if as_json:
+        options.print_json(rows.to_pylist())
+    elif write_to:
+        print(f"{rows.num_rows:,} rows in {write_to}")
+    else:
+        _show(rows)
+    return 0
+
+
+def _show(rows) -> None:
+    table = Table(*rows.column_names, box=None, pad_edge=False)
+    for row in rows.slice(0, SHOWN_ROWS).to_pylist():
+        table.add_row(*(str(v) if v is not None else "" for v in row.values()))
+    console = Console(highlight=False)
+    console.print(table)
+    if rows.num_rows > SHOWN_ROWS:
+        console.print(f"... {rows.num_rows - SHOWN_ROWS:,} more rows: use --json or --write-to FILE for all")

@@ -1,0 +1,173 @@
+"""Ingest: the main job, from source files to a published snapshot.
+
+    read -> per day: segment -> embed -> bound -> extract -> resolve -> embed (derived texts, names) -> link -> index -> publish
+
+Every stage skips what is up to date, so running it again costs a look, and a killed run is continued by running it again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jobs.bound_segments import BoundParams, bound_partition
+from jobs.build_indexes import STAGE as INDEX
+from jobs.build_indexes import build_indexes
+from jobs.embed_units import embed_day
+from jobs.engines.embedding_pool import EmbeddingPool
+from jobs.extract_memories import ExtractionParams, extract_memories
+from jobs.link_units import LinkingParams, link_units
+from jobs.publish_snapshot import publish_snapshot
+from jobs.read_sources import read_sources
+from jobs.resolve_entities import resolve_partition
+from jobs.run import Progress, Run
+from jobs.segment_records import segment_records
+from jobs.store import lock, snapshots
+from jobs.store.lake import Lake
+from pipelines.embedding import Encoder, EncoderId, load_tokenizer, resolve_encoder
+from pipelines.extraction import EXTRACTOR, ExtractParams
+from pipelines.graph import LinkParams
+from pipelines.readers import ReadParams
+from pipelines.segmentation import PassageParams, SurpriseParams
+from schemas.fingerprint import fingerprint
+from schemas.manifest import Snapshot
+
+STAGES = ("read", "segment", "embed", "bound", "extract", "resolve", "embed_derived", "link", "index", "publish")
+PASSAGES, SURPRISE, RULES, LINKS = PassageParams(), SurpriseParams(), ExtractParams(), LinkParams()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an ingest did. `snapshot` is the newest one, unchanged when nothing was done."""
+
+    snapshot: int | None
+    published: bool
+    rows: dict[str, int]
+    quarantined: int
+    stages: list[dict]
+    seconds: float
+
+    def to_json(self) -> dict:
+        return {
+            "snapshot": self.snapshot,
+            "published": self.published,
+            "rows": self.rows,
+            "quarantined": self.quarantined,
+            "stages": self.stages,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def ingest(
+    store: str,
+    sources: Sequence[str],
+    *,
+    read: ReadParams,
+    now: dt.datetime,
+    day: dt.date | None = None,
+    encoder: str | None = None,
+    buckets: int = 16,
+    workers: int | None = None,
+    lock_wait_s: float = 600.0,
+    force: str | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Result:
+    """Bring `sources` into the store at `store` and publish a snapshot if anything changed."""
+    begun = time.perf_counter()
+    lake = Lake(store)
+    info = snapshots.make_store(lake, buckets=buckets, now=now)
+    with lock.writing(lake, "engraph ingest", wait_s=lock_wait_s, waiting=say):
+        parent = snapshots.current(lake)
+        run = start_run(lake, info, parent, now=now, encoder=encoder, progress=progress)
+        quarantined = read_sources(run, sources, read, day=day)
+        index, identity = bring_up_to_date(run, parent, workers=workers)
+        published = publish_snapshot(run, parent, index, identity, encode=_query_encoder(run.encoder), force=force)
+    snapshot = published or parent
+    return Result(
+        snapshot=snapshot.number if snapshot else None,
+        published=published is not None,
+        rows=snapshot.rows if snapshot else {},
+        quarantined=quarantined,
+        stages=[run.report(stage).to_json() for stage in STAGES],
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def start_run(
+    lake: Lake, info, parent: Snapshot | None, *, now: dt.datetime, encoder: str | None, progress: Progress
+) -> Run:
+    """A run that continues from the newest snapshot, with its encoder unless another is asked for."""
+    chosen = EncoderId.parse(parent.encoder) if parent and encoder is None else resolve_encoder(encoder)
+    before = parent.catalogue() if parent else snapshots.EMPTY
+    return Run(
+        lake=lake,
+        info=info,
+        run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+        now=now,
+        encoder=chosen,
+        parent=before,
+        catalogue=before.copy(),
+        progress=progress,
+    )
+
+
+def bring_up_to_date(run: Run, parent: Snapshot | None, *, workers: int | None) -> tuple[dict[str, str], str]:
+    """Run every stage on every partition that is not up to date; returns the index shards and the stages' identity."""
+    bound = BoundParams(run.encoder.name, SURPRISE)
+    extraction = ExtractionParams(EXTRACTOR, run.encoder.name, RULES)
+    linking = LinkingParams(run.encoder.name, LINKS)
+    identity = fingerprint(STAGES, run.encoder.name, PASSAGES, bound, extraction, linking)
+    stale = stale_from(run, same_stages=parent is not None and parent.identity == identity)
+    count_tokens = load_tokenizer(run.encoder).count_tokens
+    with EmbeddingPool(run.encoder, workers) as pool:
+        for day, buckets in days_to_do(run, stale):
+            for bucket in buckets:
+                segment_records(run, day, bucket, PASSAGES, count_tokens)
+            embed_day(run, day, "embed", ("segment",), pool)
+            for bucket in buckets:
+                bound_partition(run, day, bucket, bound, count_tokens)
+                extract_memories(run, day, bucket, extraction, count_tokens)
+                resolve_partition(run, day, bucket)
+            embed_day(run, day, "embed_derived", ("bound", "extract"), pool)
+            for bucket in buckets:
+                link_units(run, day, bucket, linking)
+    if not stale and parent is not None:
+        run.report(INDEX)
+        return parent.index, identity
+    return build_indexes(run), identity
+
+
+def stale_from(run: Run, *, same_stages: bool) -> dict[int, dt.date]:
+    """bucket -> the first day whose output may differ from the published one; empty when nothing is stale.
+
+    A stage looks at the earlier days of its own bucket only, so a change makes stale what follows in that bucket.
+    """
+    changed: dict[int, dt.date] = {}
+    for table in ("turns", "documents"):
+        for fileset in run.catalogue.select(table):
+            if not same_stages or run.parent.get(table, fileset.stage, fileset.day, fileset.bucket) != fileset:
+                changed[fileset.bucket] = min(changed.get(fileset.bucket, fileset.day), fileset.day)
+    return changed
+
+
+def days_to_do(run: Run, stale: dict[int, dt.date]) -> list[tuple[dt.date, list[int]]]:
+    """(day, buckets) to look at, ascending: from a bucket's first stale day on, every day it has records of."""
+    days: dict[dt.date, set[int]] = {}
+    for table in ("turns", "documents"):
+        for fileset in run.catalogue.select(table):
+            if fileset.bucket in stale and fileset.day >= stale[fileset.bucket]:
+                days.setdefault(fileset.day, set()).add(fileset.bucket)
+    return [(day, sorted(days[day])) for day in sorted(days)]
+
+
+def _query_encoder(encoder: EncoderId):
+    """Encodes the golden questions; the model is only loaded when there are some."""
+
+    def encode(texts: list[str]):
+        return Encoder.load(encoder).encode(texts).vectors
+
+    return encode

@@ -1,0 +1,48 @@
+"""Bound: turns and their vectors -> memory_units of granularity segment, cut by surprise."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jobs.engines.local import Stage, run_partition
+from jobs.groups import history, touched_groups, turns_of
+from jobs.run import Run
+from jobs.segment_records import versioned
+from pipelines.segmentation import SurpriseParams, bound_segments
+from pipelines.segmentation.units import CountTokens
+
+
+@dataclass(frozen=True)
+class BoundParams:
+    """Boundaries follow the vectors, so the encoder is part of their identity."""
+
+    encoder: str
+    surprise: SurpriseParams
+
+
+def stage(params: BoundParams) -> Stage:
+    return Stage("bound", 1, ("memory_units", "operations"), params)
+
+
+def bound_partition(run: Run, day: dt.date, bucket: int, params: BoundParams, count_tokens: CountTokens) -> None:
+    """Bring the segments of one partition up to date."""
+    this = stage(params)
+
+    def compute(groups: list[str]) -> dict[str, pa.Table]:
+        turns = turns_of(run, bucket, day, groups)
+        vectors = run.vectors().get(turns["content_hash"])
+        drafts = bound_segments(turns, vectors, params.surprise, count_tokens)
+        return versioned(run, this, bucket, day, groups, drafts)
+
+    run_partition(
+        run,
+        this,
+        day,
+        bucket,
+        inputs=[history(run, bucket, day)],
+        plan=lambda: touched_groups(run, bucket, day),
+        compute=compute,
+    )

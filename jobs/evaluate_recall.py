@@ -1,0 +1,150 @@
+"""Evaluate: a labelled set against a snapshot -> retrieval metrics with intervals, kept in the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs.store import ledger
+from jobs.store.reader import Store
+from pipelines.evaluation import Question, Ranked, Scores, load_questions, score
+from pipelines.recall import Answer, Query, Recall, RecallParams
+from schemas.errors import UsageError
+
+DEPTH = 50
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one snapshot on one labelled set; session metrics are named session_..."""
+
+    snapshot: int
+    dataset: str
+    n: int
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    by_category: dict[str, dict[str, float]]
+    seconds: float
+
+    def to_json(self) -> dict:
+        return {
+            "snapshot": self.snapshot,
+            "dataset": self.dataset,
+            "metrics": self.metrics,
+            "by_category": self.by_category,
+            "intervals": self.intervals,
+            "n": self.n,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def evaluate_recall(
+    store: Store,
+    dataset: str,
+    paths: Sequence[Path],
+    *,
+    params: RecallParams | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Evaluation:
+    """Ask every question of a labelled set at its granularity, and at session granularity where it has session gold."""
+    begun = time.perf_counter()
+    questions = _in_store(store, load_questions(dataset, paths))
+    recall = store.recall_with(params)
+    passes = [(_leaf_granularity(dataset), questions)]
+    sessions = [q for q in questions if q.gold_sessions]
+    if sessions:
+        passes.append(("session", sessions))
+    scores: list[Scores] = []
+    done, total = 0, sum(len(asked) for _, asked in passes)
+    for granularity, asked in passes:
+        ranked: dict[str, Ranked] = {}
+        for start in range(0, len(asked), BATCH):
+            batch = asked[start : start + BATCH]
+            answers = recall.recall_many([_query(q, granularity) for q in batch])
+            ranked |= {q.query_id: _ranked(a) for q, a in zip(batch, answers, strict=True)}
+            done += len(batch)
+            progress("evaluate", done, total)
+        scores.append(score(asked, ranked, granularity="session" if granularity == "session" else "turn"))
+    return _together(store.snapshot.number, dataset, len(questions), scores, time.perf_counter() - begun)
+
+
+def _leaf_granularity(dataset: str) -> str | None:
+    return {"locomo": "turn", "longmemeval": "turn", "multihop": "document"}.get(dataset)
+
+
+def _in_store(store: Store, questions: list[Question]) -> list[Question]:
+    """Questions whose namespace the snapshot holds; none at all is an error."""
+    known = store.namespaces()
+    found = [q for q in questions if q.namespace is None or q.namespace in known]
+    if not found:
+        asked = sorted({q.namespace for q in questions if q.namespace})[:3]
+        raise UsageError(
+            f"the store has none of the namespaces asked about ({', '.join(asked)} ...): ingest that data first"
+        )
+    return found
+
+
+def _query(question: Question, granularity: str | None) -> Query:
+    asked_at = dt.datetime.fromisoformat(question.asked_at) if question.asked_at else None
+    if asked_at is not None and asked_at.tzinfo is None:
+        asked_at = asked_at.replace(tzinfo=dt.UTC)
+    query = Query(
+        question.text, DEPTH, (question.namespace,) if question.namespace else None, granularity, asked_at=asked_at
+    )
+    return query if granularity else replace(query, granularity=question.granularity)
+
+
+def _ranked(answer: Answer) -> Ranked:
+    return Ranked(
+        refs=[tuple(s["ref"] for s in hit.source) for hit in answer.hits],
+        sessions=[hit.session_id for hit in answer.hits],
+        texts=[hit.text for hit in answer.hits],
+    )
+
+
+def _together(snapshot: int, dataset: str, n: int, scores: list[Scores], seconds: float) -> Evaluation:
+    metrics, intervals, by_category = {}, {}, {}
+    for found in scores:
+        metrics |= found.metrics
+        intervals |= found.intervals
+        for category, values in found.by_category.items():
+            by_category.setdefault(category, {}).update(values)
+    return Evaluation(snapshot, dataset, n, metrics, intervals, by_category, seconds)
+
+
+def record(store: Store, evaluation: Evaluation, *, now: dt.datetime) -> None:
+    """Keep an evaluation in the ledger."""
+    rows = [
+        {
+            "snapshot": evaluation.snapshot,
+            "dataset": evaluation.dataset,
+            "category": "all",
+            "metric": metric,
+            "value": value,
+            "low": evaluation.intervals[metric][0],
+            "high": evaluation.intervals[metric][1],
+            "n": evaluation.n,
+            "at": now,
+        }
+        for metric, value in evaluation.metrics.items()
+    ]
+    ledger.append(store.lake, "evaluations", rows)
+
+
+def ablations(params: RecallParams) -> dict[str, RecallParams]:
+    """The fusion, each channel alone, and the fusion without each channel."""
+    found = {"fusion": params}
+    channels = [("dense", level) for level in params.dense] + [("lexical", level) for level in params.lexical]
+    for kind, level in channels:
+        alone = {"dense": {}, "lexical": {}} | {kind: {level: 1.0}}
+        found[f"only {kind}:{level}"] = replace(params, **alone)
+        rest = {name: weight for name, weight in getattr(params, kind).items() if name != level}
+        found[f"without {kind}:{level}"] = replace(params, **{kind: rest})
+    return found
+
+
+__all__ = ["Evaluation", "Recall", "ablations", "evaluate_recall", "record"]

@@ -1,0 +1,149 @@
+"""Extract: leaves (turns, sentences) -> summaries, keywords and facts as memory_units, and mentions and triples."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from jobs.engines.local import GROUP, Stage, run_partition
+from jobs.groups import group_column, history, live_units, of_groups, touched_groups, turns_of
+from jobs.run import Run
+from jobs.segment_records import versioned
+from pipelines.extraction import EXTRACTOR, Extraction, ExtractParams, extract
+from pipelines.graph.entities import entity_id
+from pipelines.segmentation.units import CountTokens, draft_units
+from schemas.ids import derived_id
+from schemas.tables import TABLES
+
+TABLES_OUT = ("memory_units", "operations", "mentions", "triples")
+
+
+@dataclass(frozen=True)
+class ExtractionParams:
+    """What decides an extraction: the extractor, its rules, and the encoder whose vectors find the central sentences."""
+
+    extractor: str
+    encoder: str
+    rules: ExtractParams
+
+
+def stage(params: ExtractionParams) -> Stage:
+    return Stage("extract", 1, TABLES_OUT, params)
+
+
+def extract_memories(run: Run, day: dt.date, bucket: int, params: ExtractionParams, count_tokens: CountTokens) -> None:
+    """Bring what is extracted from one partition up to date."""
+    this = stage(params)
+    segmented = run.catalogue.get("memory_units", "segment", day, bucket)
+
+    def compute(groups: list[str]) -> dict[str, pa.Table]:
+        leaves, vectors = _leaves(run, bucket, day, groups)
+        found = extract(leaves, vectors, params.rules)
+        tables = versioned(run, this, bucket, day, groups, _drafts(found, leaves, count_tokens))
+        return tables | _new_mentions(found, _arrived_today(run, bucket, day, groups), day)
+
+    inputs = [history(run, bucket, day), segmented.fingerprint]
+    run_partition(run, this, day, bucket, inputs=inputs, plan=lambda: touched_groups(run, bucket, day), compute=compute)
+
+
+LEAF_COLUMNS = [
+    "unit_id", "namespace", "group_id", "granularity", "speaker", "role", "text", "source_ref", "start", "event_time",
+    "zone", "content_hash",
+]  # fmt: skip
+
+
+def _leaves(run: Run, bucket: int, day: dt.date, groups: list[str]) -> tuple[pa.Table, np.ndarray]:
+    """Turns and sentences of `groups`, in order, and their vectors."""
+    turns = pl.from_arrow(turns_of(run, bucket, day, groups)).select(
+        pl.col("turn_id").alias("unit_id"), "namespace", pl.col("session_id").alias("group_id"),
+        pl.lit("turn").alias("granularity"), "speaker", "role", "text", "source_ref",
+        pl.lit(0, pl.Int32).alias("start"), pl.col("said_at").alias("event_time"), "zone", "content_hash",
+    )  # fmt: skip
+    where = of_groups(groups) & (ds.field("granularity") == "sentence")
+    units = pl.from_arrow(live_units(run, bucket, until=day, where=where, stage="segment"))
+    spans = pl.col("source_spans").list.first()
+    sentences = units.sort("document_id", "ordinal").select(
+        "unit_id", "namespace", pl.col("document_id").alias("group_id"), "granularity",
+        pl.lit(None, pl.String).alias("speaker"), pl.lit(None, pl.String).alias("role"), "text",
+        spans.struct.field("ref").alias("source_ref"), spans.struct.field("start").alias("start"), "event_time",
+        "zone", "content_hash",
+    )  # fmt: skip
+    leaves = pl.concat([turns, sentences]).select(LEAF_COLUMNS).to_arrow()
+    leaves = leaves.cast(_plain(leaves.schema))
+    return leaves, run.vectors().get(leaves["content_hash"])
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """Polars gives large strings; the rest of Engraph uses plain ones."""
+    return pa.schema([f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in schema])
+
+
+def _drafts(found: Extraction, leaves: pa.Table, count_tokens: CountTokens) -> pa.Table:
+    """Extracted units with ids that do not move when their session grows: facts are numbered within their leaf."""
+    is_turn = dict(
+        zip(leaves["group_id"].to_pylist(), pc.equal(leaves["granularity"], "turn").to_pylist(), strict=True)
+    )
+    namespace = dict(zip(leaves["group_id"].to_pylist(), leaves["namespace"].to_pylist(), strict=True))
+    facts: dict[str, int] = {}
+    rows = []
+    for row in found.units.to_pylist():
+        number = None
+        if row["granularity"] == "fact":
+            number = facts[row["parent_id"]] = facts.get(row["parent_id"], 0) + 1
+        group = row.pop("group_id")
+        row |= {
+            "unit_id": derived_id(row["parent_id"], row["granularity"], number),
+            "namespace": namespace[group],
+            "session_id": group if is_turn[group] else None,
+            "document_id": None if is_turn[group] else group,
+            "ordinal": row.pop("number") - 1,
+            "memory_type": "semantic",
+            "extractor": EXTRACTOR,
+        }
+        rows.append(row)
+    return draft_units(rows, count_tokens)
+
+
+def _arrived_today(run: Run, bucket: int, day: dt.date, groups: list[str]) -> pa.Table:
+    """Leaves that came or changed on `day`: only they bring mentions and triples, the others brought theirs before."""
+    where = of_groups(groups) & ds.field("granularity").isin(["turn", "sentence"])
+    filesets = run.catalogue.select("memory_units", stage="segment", bucket=bucket, day=day)
+    units = run.lake.read("memory_units", filesets, where=where)
+    columns = {"unit_id": units["unit_id"], "unit_version": units["version"], "namespace": units["namespace"]}
+    return pa.table(columns | {GROUP: group_column(units)})
+
+
+def _new_mentions(found: Extraction, leaves: pa.Table, day: dt.date) -> dict[str, pa.Table]:
+    fresh = pl.from_arrow(leaves)
+    mentions = pl.from_arrow(found.mentions).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
+    triples = pl.from_arrow(found.triples).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
+    mentions = mentions.with_columns(entity_id=_entity_ids(mentions, "normal")) if mentions.height else None
+    return {
+        "mentions": _with_group("mentions", mentions),
+        "triples": _with_group("triples", _triple_rows(triples) if triples.height else None),
+    }
+
+
+def _entity_ids(frame: pl.DataFrame, column: str) -> pl.Series:
+    return pl.Series([entity_id(ns, normal) for ns, normal in frame.select("namespace", column).iter_rows()])
+
+
+def _triple_rows(triples: pl.DataFrame) -> pl.DataFrame:
+    return triples.with_columns(
+        triple_id=pl.col("unit_id") + "#triple-" + pl.col("number").cast(pl.String),
+        subject_id=_entity_ids(triples, "subject"),
+        object_id=_entity_ids(triples, "object"),
+        valid_to=pl.lit(None, pl.Datetime("us", "UTC")),
+        extractor=pl.lit(EXTRACTOR),
+    )
+
+
+def _with_group(name: str, frame: pl.DataFrame | None) -> pa.Table:
+    schema = TABLES[name].schema.append(pa.field(GROUP, pa.string()))
+    return schema.empty_table() if frame is None else frame.select(schema.names).to_arrow().cast(schema)

@@ -1,0 +1,100 @@
+"""The unit of work inside a partition: the sessions and documents that a day touched, with all that is known of them by then.
+
+Every stage after `read` works on whole sessions and documents. A session that continues on a later day is touched again on
+that day, with its earlier turns read from the history of its bucket.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from jobs.engines.local import Group
+from jobs.run import Run
+from pipelines.lifecycle import live
+from pipelines.segmentation.conversations import in_order
+from schemas.fingerprint import fingerprint
+
+
+def history(run: Run, bucket: int, day: dt.date) -> str:
+    """One hash over all source records of a bucket up to and including `day`."""
+    filesets = run.catalogue.select("turns", bucket=bucket, until=day)
+    filesets += run.catalogue.select("documents", bucket=bucket, until=day)
+    return fingerprint([(f.table, f.day, f.fingerprint) for f in filesets])
+
+
+def touched_groups(run: Run, bucket: int, day: dt.date) -> list[Group]:
+    """Sessions and documents with records of `day`, each with the hash of all its records up to that day."""
+    groups = []
+    for table, group, key in (("turns", "session_id", "turn_id"), ("documents", "document_id", "document_id")):
+        today = run.catalogue.select(table, bucket=bucket, day=day)
+        ids = pc.unique(run.lake.read(table, today, columns=[group])[group].combine_chunks())
+        until = run.catalogue.select(table, bucket=bucket, until=day)
+        columns = list({group, key, "record_hash"})
+        rows = latest(run.lake.read(table, until, columns=columns, where=ds.field(group).isin(ids)), key)
+        frame = pl.from_arrow(rows).sort(key).group_by(group, maintain_order=True).agg(pl.col("record_hash"))
+        groups += [
+            Group(id_, fingerprint(hashes), len(hashes))
+            for id_, hashes in frame.select(group, "record_hash").iter_rows()
+        ]
+    return groups
+
+
+def latest(rows: pa.Table, key: str) -> pa.Table:
+    """The last row of each key; rows come in day order, so a correction stands."""
+    frame = pl.from_arrow(rows)
+    return frame.unique(key, keep="last", maintain_order=True).to_arrow().cast(rows.schema)
+
+
+def turns_of(run: Run, bucket: int, day: dt.date, sessions: list[str]) -> pa.Table:
+    """All turns of `sessions` up to `day`, in order."""
+    where = ds.field("session_id").isin(sessions)
+    rows = run.lake.read("turns", run.catalogue.select("turns", bucket=bucket, until=day), where=where)
+    return in_order(latest(rows, "turn_id"))
+
+
+def documents_of(run: Run, bucket: int, day: dt.date, documents: list[str]) -> pa.Table:
+    """The newest text of each of `documents` up to `day`."""
+    where = ds.field("document_id").isin(documents)
+    rows = run.lake.read("documents", run.catalogue.select("documents", bucket=bucket, until=day), where=where)
+    return latest(rows, "document_id")
+
+
+def of_groups(groups: list[str]) -> ds.Expression:
+    """The filter for units of some sessions or documents."""
+    return ds.field("session_id").isin(groups) | ds.field("document_id").isin(groups)
+
+
+def earlier_versions(run: Run, stage: str, bucket: int, day: dt.date, groups: list[str]) -> tuple[pa.Table, pa.Table]:
+    """What `stage` made of `groups` on earlier days: (memory_units, operations on them)."""
+    filesets = run.catalogue.select("memory_units", stage=stage, bucket=bucket, before=day)
+    units = run.lake.read("memory_units", filesets, where=of_groups(groups))
+    if not units.num_rows:
+        return units, run.lake.read("operations", [])
+    ends = run.catalogue.select("operations", bucket=bucket, before=day)
+    mine = ds.field("unit_id").isin(pc.unique(units["unit_id"].combine_chunks()))
+    return units, run.lake.read("operations", ends, where=mine)
+
+
+def live_units(
+    run: Run,
+    bucket: int,
+    *,
+    until: dt.date,
+    where: ds.Expression | None = None,
+    columns: list[str] | None = None,
+    stage: str | None = None,
+) -> pa.Table:
+    """Units of a bucket that stand on `until`, in (day, stage, file) order."""
+    filesets = run.catalogue.select("memory_units", bucket=bucket, until=until, stage=stage)
+    units = run.lake.read("memory_units", filesets, where=where, columns=columns)
+    return live(units, run.lake.read("operations", run.catalogue.select("operations", bucket=bucket, until=until)))
+
+
+def group_column(units: pa.Table) -> pa.ChunkedArray:
+    """The session or document each unit belongs to."""
+    return pc.coalesce(units["session_id"], units["document_id"])

@@ -1,0 +1,158 @@
+"""Publish: gates, then the next snapshot, exclusively. Nothing changed means nothing is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from jobs.build_indexes import open_shard
+from jobs.run import Run
+from jobs.store import snapshots
+from jobs.store.views import connect, row_counts
+from pipelines.recall import Query, Recall
+from schemas.errors import GateFailed, UsageError
+from schemas.manifest import Gate, Snapshot
+
+ANN_TARGET = 0.95
+GOLDEN = "golden.jsonl"
+GOLDEN_TOLERANCE = 0.01
+
+
+def publish_snapshot(
+    run: Run,
+    parent: Snapshot | None,
+    index: dict[str, str],
+    identity: str,
+    *,
+    encode: Callable[[list[str]], np.ndarray],
+    force: str | None = None,
+) -> Snapshot | None:
+    """Publish the run's catalogue as the next snapshot; None when it equals the parent's.
+
+    Raises:
+        GateFailed: a gate did not hold and no reason was given to publish all the same.
+        PublishConflict: another writer was faster.
+    """
+    if parent is not None and (run.catalogue, index) == (run.parent, parent.index):
+        return None
+    with run.timed("publish") as piece:
+        gates = check_gates(run, parent, index, encode)
+        failed = [g for g in gates if not g.passed]
+        if failed and force is None:
+            listed = "; ".join(f"{g.name}: {g.detail}" for g in failed)
+            raise GateFailed(
+                f"not published: {listed}. The last snapshot stands; mend the cause, or --force with a reason"
+            )
+        number = (parent.number if parent else 0) + 1
+        snapshot = Snapshot(
+            number=number,
+            parent=parent.number if parent else None,
+            created_at=run.now,
+            run_id=run.run_id,
+            encoder=run.encoder.name,
+            identity=identity,
+            filesets=run.catalogue.to_json(),
+            index=index,
+            rows=row_counts(run.lake, run.catalogue),
+            gates=gates,
+            forced=force if failed else None,
+        )
+        snapshots.publish(run.lake, snapshot)
+        piece.rows_out = 1
+        piece.skipped = False
+    return snapshot
+
+
+def check_gates(run: Run, parent: Snapshot | None, index: dict[str, str], encode) -> list[Gate]:
+    """Every gate with its value."""
+    return [_counts(run), _checksums(run), *_ann_recall(run, index), *_golden(run, parent, index, encode)]
+
+
+def _counts(run: Run) -> Gate:
+    """Every source record is exactly one current leaf-bearing unit; every delivery is accounted for."""
+    con = connect(run.lake, run.catalogue)
+    count = "SELECT count(*) FROM memory_units WHERE granularity = ?"
+    wrong = [
+        f"{have} {table}, {units} units of granularity {granularity}"
+        for table, granularity in (("turns", "turn"), ("documents", "document"))
+        if (have := con.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        != (units := con.execute(count, [granularity]).fetchone()[0])
+    ]
+    lost = con.execute("SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")
+    if missing := lost.fetchone()[0]:
+        wrong.append(f"{missing} records read but neither written nor quarantined")
+    return Gate(name="counts add up", passed=not wrong, detail="; ".join(wrong))
+
+
+def _checksums(run: Run) -> Gate:
+    """Files that this snapshot adds hold the bytes that were written."""
+    added = sorted(set(run.catalogue) - set(run.parent))
+    wrong = run.lake.verify(added)
+    return Gate(name="checksums", passed=not wrong, value=float(len(added)), detail="; ".join(wrong[:3]))
+
+
+def _ann_recall(run: Run, index: dict[str, str]) -> list[Gate]:
+    """Recall@10 of every ANN index against exact search over 200 of its own rows, slightly moved."""
+    gates = []
+    for shard_id in index.values():
+        if not run.lake.local:
+            continue
+        shard = open_shard(run.lake, shard_id)
+        for granularity in shard.ranges:
+            dense = shard.ann(granularity)
+            if dense is not None:
+                value = _recall_at_10(shard, granularity, dense)
+                name = f"ANN recall@10 of {granularity} in {shard_id.split('/')[1]}"
+                detail = f"{value:.3f}, wanted {ANN_TARGET - 0.02}"
+                gates.append(
+                    Gate(name=name, passed=value >= ANN_TARGET - 0.02, value=value, threshold=ANN_TARGET, detail=detail)
+                )
+    return gates
+
+
+def _recall_at_10(shard, granularity: str, dense) -> float:
+    ((start, end),) = shard.slices(granularity, None)
+    rows = np.linspace(start, end - 1, 200).astype(int)
+    noise = np.random.default_rng(0).standard_normal((200, shard.vectors.shape[1])).astype(np.float32)
+    queries = np.asarray(shard.vectors[rows]) + 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    exact = np.argsort(-(queries @ shard.vectors[start:end].T), axis=1)[:, :10] + start
+    keys, _ = dense.search(queries, 10)
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(keys, exact, strict=True)]))
+
+
+def _golden(run: Run, parent: Snapshot | None, index: dict[str, str], encode) -> list[Gate]:
+    """Recall on the user's own questions (`golden.jsonl` in the store) is not below the last snapshot's."""
+    if not run.lake.exists(GOLDEN):
+        return []
+    questions = _golden_questions(run.lake.read_bytes(GOLDEN).decode())
+    shards = [open_shard(run.lake, shard_id) for shard_id in index.values()]
+    found = Recall(shards, encode).recall_many([q for q, _ in questions])
+    values = [
+        len(refs & {s["ref"] for h in answer.hits for s in h.source}) / len(refs)
+        for (_, refs), answer in zip(questions, found, strict=True)
+    ]
+    value = float(np.mean(values))
+    before = next((g.value for g in parent.gates if g.name == "golden recall@10"), None) if parent else None
+    spread = 1.96 * float(np.std(values)) / max(len(values), 1) ** 0.5
+    floor = (before - GOLDEN_TOLERANCE - spread) if before is not None else 0.0
+    detail = f"{value:.3f} on {len(values)} questions, before {before}"
+    return [Gate(name="golden recall@10", passed=value >= floor, value=value, threshold=floor, detail=detail)]
+
+
+def _golden_questions(text: str) -> list[tuple[Query, set[str]]]:
+    questions = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            namespaces = (row["namespace"],) if row.get("namespace") else None
+            questions.append((Query(row["query"], k=10, namespaces=namespaces), set(row["refs"])))
+        except (json.JSONDecodeError, KeyError, TypeError) as problem:
+            example = '{"query": "...", "namespace": "...", "refs": ["..."]}'
+            raise UsageError(
+                f"{GOLDEN} line {number} is no golden question ({problem}); a line looks like {example}"
+            ) from None
+    return questions

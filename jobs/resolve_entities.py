@@ -1,0 +1,41 @@
+"""Resolve: mentions -> entities, by namespace."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from jobs.engines.local import GROUP, Group, Stage, run_partition
+from jobs.groups import latest
+from jobs.run import Run
+from pipelines.graph import resolve_entities
+from schemas.fingerprint import fingerprint
+
+STAGE = Stage("resolve", 1, ("entities",))
+
+
+def resolve_partition(run: Run, day: dt.date, bucket: int) -> None:
+    """Bring the entities of one partition up to date."""
+    mentions = run.catalogue.select("mentions", bucket=bucket, day=day)
+    before = run.catalogue.select("entities", bucket=bucket, before=day)
+    inputs = [f.fingerprint for f in mentions] + [fingerprint([f.fingerprint for f in before])]
+
+    def compute(namespaces: list[str]) -> dict[str, pa.Table]:
+        mine = ds.field("namespace").isin(namespaces)
+        known = latest(run.lake.read("entities", before, where=mine), "entity_id")
+        entities = resolve_entities(run.lake.read("mentions", mentions, where=mine), known, day=day)
+        return {"entities": entities.append_column(GROUP, entities["namespace"])}
+
+    def plan() -> list[Group]:
+        return namespaces_of(run.lake.read("mentions", mentions, columns=["namespace"]), fingerprint(inputs))
+
+    run_partition(run, STAGE, day, bucket, inputs=inputs, plan=plan, compute=compute)
+
+
+def namespaces_of(rows: pa.Table, hash_: str) -> list[Group]:
+    """Groups by namespace, for stages that look at a whole namespace's history; `hash_` stands for all their inputs."""
+    counts = pc.value_counts(rows["namespace"].combine_chunks()).to_pylist()
+    return [Group(c["values"], hash_, c["counts"]) for c in counts]

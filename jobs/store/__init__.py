@@ -1,0 +1,1 @@
+"""The store: lake of immutable filesets, snapshots, ledger, lock, pins."""

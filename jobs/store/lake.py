@@ -1,0 +1,230 @@
+"""The lake: immutable, validated, content-addressed Parquet filesets on a folder or a bucket.
+
+One shard is one atomic file; its mark (`part-00003-of-00016.json`) is created exclusively after it and names it with its
+checksum; `manifest.json` gathers the marks and is written last. A resumed run finds the marks and writes only what is missing.
+Files that no mark names do not exist: a killed attempt leaves some behind and gc removes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.errors import StoreError
+from schemas.manifest import Fileset, Manifest, Shard
+from schemas.tables import TABLES
+
+
+def checksum(payload: bytes | memoryview) -> str:
+    """128-bit BLAKE2b of a file's bytes."""
+    return hashlib.blake2b(payload, digest_size=16).hexdigest()
+
+
+class Lake:
+    """Files under one root, through fsspec. Nothing below this class knows whether the root is a folder or a bucket."""
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        self.fs, path = fsspec.core.url_to_fs(os.fspath(root))
+        self.root = path.rstrip("/") or "/"
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def local_path(self, name: str) -> Path:
+        """The path for libraries that need a real file; only for local stores."""
+        return Path(self.path(name))
+
+    # -- small files -------------------------------------------------------------------------------------------------
+
+    def exists(self, name: str) -> bool:
+        return bool(self.fs.exists(self.path(name)))
+
+    def read_bytes(self, name: str) -> bytes:
+        try:
+            return self.fs.cat_file(self.path(name))
+        except FileNotFoundError:
+            raise StoreError(f"{name} is missing from the store at {self.root}") from None
+
+    def write_atomic(self, name: str, payload: bytes) -> None:
+        """Replace `name` in one step: a reader sees the old bytes or the new ones, never a part."""
+        if not self.local:
+            self.fs.pipe_file(self.path(name), payload)
+            return
+        temporary = self._write_temporary(name, payload)
+        temporary.replace(self.local_path(name))
+
+    def create_exclusive(self, name: str, payload: bytes) -> bool:
+        """Create `name` with all its bytes, or return False when somebody else already has."""
+        if not self.local:
+            try:
+                self.fs.pipe_file(self.path(name), payload, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        temporary = self._write_temporary(name, payload)
+        try:
+            os.link(temporary, self.path(name))
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+    def _write_temporary(self, name: str, payload: bytes) -> Path:
+        target = self.local_path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+        with temporary.open("wb") as f:
+            f.write(payload)
+            f.flush()
+            os.fsync(f.fileno())
+        return temporary
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted; empty when there is none."""
+        try:
+            found = self.fs.ls(self.path(folder), detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found)
+
+    def remove(self, name: str) -> None:
+        if self.exists(name):
+            self.fs.rm(self.path(name), recursive=True)
+
+    # -- filesets ----------------------------------------------------------------------------------------------------
+
+    def manifest(self, fileset: Fileset) -> Manifest:
+        return Manifest.model_validate_json(self.read_bytes(f"{fileset.folder}/manifest.json"))
+
+    def complete(self, fileset: Fileset) -> bool:
+        return self.exists(f"{fileset.folder}/manifest.json")
+
+    def shard_mark(self, fileset: Fileset, number: int, of: int) -> Shard | None:
+        name = f"{fileset.folder}/part-{number:05d}-of-{of:05d}.json"
+        return Shard.model_validate_json(self.read_bytes(name)) if self.exists(name) else None
+
+    def write_shard(
+        self, fileset: Fileset, number: int, of: int, table: pa.Table, groups: dict[str, tuple[str, int, int]]
+    ) -> Shard:
+        """Validate and write one shard; if another attempt finished it first, theirs stands."""
+        table = TABLES[fileset.table].validate(table)
+        stem = f"part-{number:05d}-of-{of:05d}"
+        file, payload = None, b""
+        if table.num_rows:
+            file = f"{stem}-{uuid.uuid4().hex[:8]}.parquet"
+            payload = _to_parquet(table)
+            self.write_atomic(f"{fileset.folder}/{file}", payload)
+        mark = Shard(
+            number=number,
+            of=of,
+            file=file,
+            rows=table.num_rows,
+            bytes=len(payload),
+            checksum=checksum(payload),
+            groups=groups,
+        )
+        name = f"{fileset.folder}/{stem}.json"
+        if self.create_exclusive(name, mark.model_dump_json().encode()):
+            return mark
+        return Shard.model_validate_json(self.read_bytes(name))
+
+    def write_manifest(self, fileset: Fileset, shards: list[Shard], *, version: int, params: dict, inputs: list[str]):
+        """Complete a fileset: from here on it exists."""
+        manifest = Manifest(
+            table=fileset.table,
+            stage=fileset.stage,
+            stage_version=version,
+            params=params,
+            day=fileset.day,
+            bucket=fileset.bucket,
+            fingerprint=fileset.fingerprint,
+            inputs=inputs,
+            rows=sum(s.rows for s in shards),
+            shards=shards,
+        )
+        self.create_exclusive(f"{fileset.folder}/manifest.json", manifest.model_dump_json().encode())
+        return manifest
+
+    def files(self, filesets: Iterable[Fileset]) -> list[str]:
+        """Full paths of all Parquet files of complete filesets."""
+        return [
+            self.path(f"{fileset.folder}/{shard.file}")
+            for fileset in filesets
+            for shard in self.manifest(fileset).shards
+            if shard.file
+        ]
+
+    def dataset(self, table: str, filesets: Iterable[Fileset]) -> ds.Dataset | None:
+        """A lazily read Arrow dataset over filesets of one table, or None when they hold no rows."""
+        files = self.files(filesets)
+        if not files:
+            return None
+        schema = None if table == "embeddings" else TABLES[table].schema
+        return ds.dataset(files, schema=schema, format="parquet", filesystem=self.fs)
+
+    def read_shard(self, fileset: Fileset, shard: Shard) -> pa.Table:
+        """One shard's rows."""
+        if shard.file is None:
+            return TABLES[fileset.table].empty()
+        return pq.read_table(pa.BufferReader(self.read_bytes(f"{fileset.folder}/{shard.file}")))
+
+    def read(
+        self,
+        table: str,
+        filesets: Iterable[Fileset],
+        *,
+        columns: Sequence[str] | None = None,
+        where: ds.Expression | None = None,
+    ) -> pa.Table:
+        """Rows of filesets as one table (in fileset, shard, row order); an empty table of the schema when there are none."""
+        dataset = self.dataset(table, filesets)
+        names = list(columns or TABLES[table].schema.names)
+        if dataset is None:
+            return TABLES[table].empty().select(names)
+        return dataset.to_table(columns=names, filter=where).replace_schema_metadata(None)
+
+    def batches(self, table: str, filesets: Iterable[Fileset], **scan) -> Iterator[pa.RecordBatch]:
+        """Rows of filesets, streamed."""
+        dataset = self.dataset(table, filesets)
+        if dataset is not None:
+            yield from dataset.to_batches(**scan)
+
+    def verify(self, filesets: Iterable[Fileset]) -> list[str]:
+        """What is wrong with the files of `filesets`: missing, or not the bytes their marks promise."""
+        wrong = []
+        for fileset in filesets:
+            for shard in self.manifest(fileset).shards:
+                if shard.file is None:
+                    continue
+                name = f"{fileset.folder}/{shard.file}"
+                if not self.exists(name):
+                    wrong.append(f"{name} is missing")
+                elif checksum(self.read_bytes(name)) != shard.checksum:
+                    wrong.append(f"{name} is damaged: its checksum does not match")
+        return wrong
+
+
+def _to_parquet(table: pa.Table) -> memoryview:
+    """Parquet bytes. Vectors are stored plain: random floats do not compress, and DuckDB maps them faster."""
+    sink = pa.BufferOutputStream()
+    vectors = any(pa.types.is_fixed_size_list(f.type) for f in table.schema)
+    pq.write_table(
+        table,
+        sink,
+        compression="none" if vectors else "zstd",
+        use_dictionary=not vectors,
+        row_group_size=16_384,
+        store_schema=True,
+    )
+    return memoryview(sink.getvalue())

@@ -1,0 +1,115 @@
+"""The writer's lock. It saves work, it does not protect the data: publishing is exclusive by itself.
+
+The lock is a file created exclusively, with owner and expiry, renewed while the writer lives. A lock whose expiry has passed, or
+whose owner was a process of this machine that is gone, is taken over by renaming it away (only one taker can).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+from jobs.store.lake import Lake
+from schemas.errors import StoreLocked
+
+NAME = "lock.json"
+LIFETIME = dt.timedelta(seconds=60)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _claim(purpose: str, token: str) -> bytes:
+    claim = {
+        "token": token,
+        "purpose": purpose,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "expires": (_now() + LIFETIME).isoformat(),
+    }
+    return json.dumps(claim).encode()
+
+
+def holder(lake: Lake) -> dict | None:
+    """Who holds the lock now, or None."""
+    try:
+        return json.loads(lake.fs.cat_file(lake.path(NAME)))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _is_stale(claim: dict) -> bool:
+    if dt.datetime.fromisoformat(claim["expires"]) < _now():
+        return True
+    if claim["host"] != socket.gethostname():
+        return False
+    try:
+        os.kill(claim["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _break_stale(lake: Lake, claim: dict) -> None:
+    """Move a stale lock away; of two takers one finds it gone and simply tries again."""
+    grave = f".{NAME}.{claim['token']}.stale"
+    with contextlib.suppress(FileNotFoundError):
+        lake.fs.mv(lake.path(NAME), lake.path(grave))
+        lake.remove(grave)
+
+
+@contextlib.contextmanager
+def writing(
+    lake: Lake, purpose: str, *, wait_s: float = 600.0, waiting: Callable[[str], None] = lambda message: None
+) -> Iterator[None]:
+    """Hold the store's lock. Waits up to `wait_s` for another writer, telling `waiting` who that is once.
+
+    Raises:
+        StoreLocked: another writer still holds it after `wait_s` seconds.
+    """
+    token = uuid.uuid4().hex
+    deadline = time.monotonic() + wait_s
+    told = False
+    while not lake.create_exclusive(NAME, _claim(purpose, token)):
+        claim = holder(lake)
+        if claim is None:
+            continue
+        if _is_stale(claim):
+            _break_stale(lake, claim)
+            continue
+        who = f"{claim['purpose']} (process {claim['pid']} on {claim['host']})"
+        if time.monotonic() >= deadline:
+            raise StoreLocked(f"the store is being written by {who}: wait for it to end, or stop it")
+        if not told:
+            waiting(f"waiting for {who}")
+            told = True
+        time.sleep(0.2)
+    stop = threading.Event()
+    renewer = threading.Thread(target=_renew, args=(lake, purpose, token, stop), daemon=True)
+    renewer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        renewer.join()
+        claim = holder(lake)
+        if claim and claim["token"] == token:
+            lake.remove(NAME)
+
+
+def _renew(lake: Lake, purpose: str, token: str, stop: threading.Event) -> None:
+    while not stop.wait(LIFETIME.total_seconds() / 4):
+        claim = holder(lake)
+        if claim is None or claim["token"] != token:
+            return
+        lake.write_atomic(NAME, _claim(purpose, token))

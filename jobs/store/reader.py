@@ -1,0 +1,172 @@
+"""The reading side of a store: one pinned snapshot, with recall, SQL and tables."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from jobs.build_indexes import open_shard
+from jobs.store import snapshots, views
+from jobs.store.lake import Lake
+from pipelines.embedding import Encoder, EncoderId
+from pipelines.recall import Answer, Hit, Query, Recall, RecallParams, RecallShard
+from schemas.errors import StoreError, UsageError
+from schemas.tables import TABLES
+
+HIT = pa.struct(
+    [
+        ("rank", pa.int32()),
+        ("unit_id", pa.string()),
+        ("namespace", pa.string()),
+        ("granularity", pa.string()),
+        ("score", pa.float64()),
+        ("text", pa.string()),
+        ("source", pa.list_(pa.struct([("ref", pa.string()), ("start", pa.int32()), ("end", pa.int32())]))),
+        ("event_time", pa.string()),
+        ("session_id", pa.string()),
+        ("document_id", pa.string()),
+    ]
+)
+HIT_SQL = (
+    "STRUCT(rank INTEGER, unit_id VARCHAR, namespace VARCHAR, granularity VARCHAR, score DOUBLE, text VARCHAR, "
+    'source STRUCT(ref VARCHAR, "start" INTEGER, "end" INTEGER)[], event_time VARCHAR, session_id VARCHAR, document_id VARCHAR)[]'
+)
+RECALL_MACRO = (
+    "CREATE MACRO recall(question, k := 10, namespace := NULL, granularity := NULL) AS TABLE SELECT h.* FROM "
+    "(SELECT unnest(recall_hits(question::VARCHAR, k::BIGINT, namespace::VARCHAR, granularity::VARCHAR)) AS h)"
+)
+
+
+class Store:
+    """A store opened at one snapshot. The snapshot is pinned: gc keeps it until `close` (or the process ends)."""
+
+    def __init__(
+        self, path: str | os.PathLike, *, snapshot: int | None = None, as_of: dt.datetime | None = None
+    ) -> None:
+        self.lake = Lake(path)
+        self.info = snapshots.open_store(self.lake)
+        if snapshot is not None:
+            chosen = snapshots.load(self.lake, snapshot)
+        else:
+            chosen = snapshots.as_of(self.lake, as_of) if as_of else snapshots.current(self.lake)
+        if chosen is None:
+            raise StoreError(f"the store at {self.lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
+        self.snapshot = chosen
+        self.catalogue = chosen.catalogue()
+        self._pin = snapshots.pin(self.lake, chosen.number)
+        self._cache = None if self.lake.local else tempfile.TemporaryDirectory(prefix="engraph-index-")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the snapshot."""
+        if self._pin:
+            with contextlib.suppress(OSError):
+                self.lake.remove(self._pin)
+            self._pin = None
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return Encoder.load(EncoderId.parse(self.snapshot.encoder), threads=os.cpu_count() or 1)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Unit-norm vectors f32 [n, dim] of texts under the snapshot's encoder."""
+        return self.encoder.encode(texts).vectors
+
+    @cached_property
+    def _shards(self) -> list[RecallShard]:
+        cache = Path(self._cache.name) if self._cache else None
+        return [open_shard(self.lake, shard_id, cache) for shard_id in self.snapshot.index.values()]
+
+    @cached_property
+    def _recall(self) -> Recall:
+        return Recall(self._shards, self.embed)
+
+    def recall_with(self, params: RecallParams | None) -> Recall:
+        """Recall with other channel weights than the default ones, for evaluation."""
+        return Recall(self._shards, self.embed, params)
+
+    def namespaces(self) -> set[str]:
+        """All namespaces of the snapshot."""
+        return set().union(*(shard.namespaces() for shard in self._shards))
+
+    def recall(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        namespace: str | Sequence[str] | None = None,
+        granularity: str | None = None,
+        valid_at: dt.datetime | None = None,
+        asked_at: dt.datetime | None = None,
+    ) -> list[Hit]:
+        """The k units that best answer a question, best first. Default granularity: turn, or passage for documents."""
+        names = (namespace,) if isinstance(namespace, str) else tuple(namespace) if namespace else None
+        query = Query(question, k, names, granularity, valid_at, asked_at)
+        return self.recall_many([query])[0].hits
+
+    def recall_many(self, queries: list[Query]) -> list[Answer]:
+        """Answers to many questions, which are encoded together."""
+        return self._recall.recall_many(queries)
+
+    def table(self, name: str) -> pa.Table:
+        """A whole table as its view shows it."""
+        if name not in TABLES and name != "memory_units_history":
+            raise UsageError(f"no table {name!r}: there are {', '.join(sorted(TABLES))} and memory_units_history")
+        return views.connect(self.lake, self.catalogue).execute(f"SELECT * FROM {name}").to_arrow_table()
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB with a view per table, `embed(text)`, and the table macro `recall(text, k := 10, namespace, granularity)`."""
+        con = views.connect(self.lake, self.catalogue)
+        dim = self._dim
+        con.create_function(
+            "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{dim}]", type="arrow", null_handling="special"
+        )
+        arguments = ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"]
+        con.create_function("recall_hits", self._hits_arrow, arguments, HIT_SQL, type="arrow", null_handling="special")
+        con.execute(RECALL_MACRO)
+        return con
+
+    @property
+    def _dim(self) -> int:
+        return next((s.manifest["dim"] for s in self._shards), 0)
+
+    def _embed_arrow(self, texts: pa.ChunkedArray) -> pa.Array:
+        values = texts.to_pylist()
+        vectors = self.embed([v or " " for v in values]) if values else np.empty((0, self._dim), np.float32)
+        mask = pa.array([v is None for v in values])
+        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), self._dim, mask=mask)
+
+    def _hits_arrow(self, texts, ks, namespaces, granularities) -> pa.Array:
+        rows = zip(*(column.to_pylist() for column in (texts, ks, namespaces, granularities)), strict=True)
+        asked = [Query(t, k or 10, (n,) if n else None, g) if t else None for t, k, n, g in rows]
+        answers = iter(self.recall_many([q for q in asked if q]))
+        hits = [[_hit_row(h) for h in next(answers).hits] if q else [] for q in asked]
+        return pa.array(hits, pa.list_(HIT))
+
+
+def _hit_row(hit: Hit) -> dict:
+    row = dataclasses.asdict(hit)
+    row.pop("via")
+    return row
+
+
+def open_store(
+    path: str | os.PathLike = "./store", *, snapshot: int | None = None, as_of: dt.datetime | None = None
+) -> Store:
+    """Open a store at its newest snapshot, a given one, or the one that was current at `as_of`."""
+    return Store(path, snapshot=snapshot, as_of=as_of)

@@ -1,0 +1,113 @@
+"""A local, mapped copy of all vectors of one encoder, looked up by content hash.
+
+Stages need the vectors of arbitrary texts (a session's turns, a namespace's history) while the lake stores them by day and hash
+bucket. This cache keeps one append-only file of f32 rows and one sorted index; bringing it up to date costs what is new, a lookup
+is a binary search and a mapped gather. It can be deleted at any time and is rebuilt from the lake.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.store.lake import Lake
+from schemas.errors import StoreError
+from schemas.manifest import Fileset
+
+KEY = "S32"
+
+
+class Vectors:
+    """Vectors of one encoder: `sync` brings filesets in, `get` looks content hashes up."""
+
+    def __init__(self, lake: Lake, encoder: str) -> None:
+        self.lake, self.encoder = lake, encoder
+        safe = encoder.replace("/", "--")
+        self._temporary = None if lake.local else tempfile.TemporaryDirectory(prefix="engraph-vectors-")
+        self.folder = lake.local_path(f"cache/vectors/{safe}") if lake.local else Path(self._temporary.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._load()
+
+    def _load(self) -> None:
+        state = self.folder / "state.json"
+        empty = {"dim": 0, "rows": 0, "filesets": [], "index": None}
+        self.state = json.loads(state.read_text()) if state.exists() else empty
+        if not self.state["rows"]:
+            self.keys, self.rows = np.empty(0, KEY), np.empty(0, np.int64)
+            self.vectors = np.empty((0, self.state["dim"]), np.float32)
+            return
+        index = self.folder / self.state["index"]
+        self.keys = np.load(index / "keys.npy", mmap_mode="r")
+        self.rows = np.load(index / "rows.npy", mmap_mode="r")
+        shape = (self.state["rows"], self.state["dim"])
+        self.vectors = np.memmap(self.folder / "vectors.f32", np.float32, "r", shape=shape)
+
+    def sync(self, filesets: Iterable[Fileset]) -> None:
+        """Bring the vectors of `filesets` (table embeddings) in. Call it under the writer's lock."""
+        known = set(self.state["filesets"])
+        missing = [f for f in filesets if f.folder not in known]
+        if not missing:
+            return
+        keys, n = [np.asarray(self.keys)], self.state["rows"]
+        mode = "r+b" if (self.folder / "vectors.f32").exists() else "w+b"
+        with (self.folder / "vectors.f32").open(mode) as f:
+            f.seek(n * self.state["dim"] * 4)
+            f.truncate()
+            for batch in self.lake.batches("embeddings", missing, columns=["content_hash", "vector"]):
+                if not batch.num_rows:
+                    continue
+                self.state["dim"] = batch["vector"].type.list_size
+                f.write(np.ascontiguousarray(as_matrix(batch["vector"])).tobytes())
+                keys.append(np.array(batch["content_hash"].to_pylist(), KEY))
+        self._write_index(np.concatenate(keys), [f.folder for f in missing])
+
+    def _write_index(self, keys: np.ndarray, folders: list[str]) -> None:
+        rows = np.concatenate([np.asarray(self.rows), np.arange(len(self.rows), len(keys))])
+        order = np.argsort(keys, kind="stable")
+        name = f"index-{len(self.state['filesets']) + len(folders)}-{len(keys)}"
+        (self.folder / name).mkdir(exist_ok=True)
+        np.save(self.folder / name / "keys.npy", keys[order])
+        np.save(self.folder / name / "rows.npy", rows[order])
+        old = self.state["index"]
+        self.state |= {"rows": len(keys), "filesets": self.state["filesets"] + folders, "index": name}
+        temporary = self.folder / "state.json.tmp"
+        temporary.write_text(json.dumps(self.state))
+        temporary.replace(self.folder / "state.json")
+        if old and old != name:
+            for file in (self.folder / old).iterdir():
+                file.unlink()
+            (self.folder / old).rmdir()
+        self._load()
+
+    def get(self, content_hashes: pa.ChunkedArray | pa.Array | list[str]) -> np.ndarray:
+        """f32 [n, dim] for n content hashes, in their order.
+
+        Raises:
+            StoreError: a text has no vector; its embed stage did not run.
+        """
+        values = content_hashes if isinstance(content_hashes, list) else content_hashes.to_pylist()
+        wanted = np.array(values, KEY)
+        if not len(wanted):
+            return np.empty((0, self.state["dim"]), np.float32)
+        at = np.searchsorted(self.keys, wanted)
+        found = at < len(self.keys)
+        found[found] = self.keys[at[found]] == wanted[found]
+        if not found.all():
+            lost = int((~found).sum())
+            raise StoreError(f"{lost} texts have no vector of {self.encoder}: run the ingest again to embed them")
+        return np.asarray(self.vectors[self.rows[at]])
+
+
+def as_matrix(vectors: pa.FixedSizeListArray | pa.ChunkedArray) -> np.ndarray:
+    """f32 [n, dim] view of an Arrow fixed-size list column."""
+    if isinstance(vectors, pa.ChunkedArray):
+        vectors = vectors.combine_chunks()
+        if isinstance(vectors, pa.ChunkedArray):
+            vectors = pa.concat_arrays(vectors.chunks)
+    flat = vectors.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(vectors), vectors.type.list_size)

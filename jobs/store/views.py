@@ -1,0 +1,80 @@
+"""SQL over a snapshot: one DuckDB view per table, the current rows by default, history beside them.
+
+`turns`, `documents` and `entities` show the newest row of each key, `memory_units` the versions that no operation ended,
+`mentions`, `triples` and `edges` those whose units are current. `memory_units_history` shows every version.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from jobs.store import ledger
+from jobs.store.lake import Lake
+from schemas.manifest import Catalogue
+from schemas.tables import TABLES
+
+NEWEST = {"turns": "turn_id", "documents": "document_id", "entities": "entity_id"}
+ENDED = """
+    SELECT unit_id, version, min("at") AS ended_at FROM operations
+    WHERE operation IN ('SUPERSEDE', 'ARCHIVE', 'ERASE') GROUP BY ALL
+"""
+CURRENT = {
+    "memory_units": "SELECT * FROM memory_units_all u ANTI JOIN ended e USING (unit_id, version)",
+    "memory_units_history": """
+        SELECT u.* REPLACE (coalesce(u.valid_to, e.ended_at) AS valid_to)
+        FROM memory_units_all u LEFT JOIN ended e USING (unit_id, version)
+    """,
+    "mentions": """
+        SELECT m.* FROM mentions_all m
+        SEMI JOIN memory_units u ON m.unit_id = u.unit_id AND m.unit_version = u.version
+    """,
+    "triples": """
+        SELECT t.* FROM triples_all t
+        SEMI JOIN memory_units u ON t.unit_id = u.unit_id AND t.unit_version = u.version
+    """,
+    "edges": """
+        SELECT e.* FROM edges_all e
+        SEMI JOIN memory_units u ON e.owner = u.unit_id AND e.owner_version = u.version
+        WHERE e.relation = 'mentions'
+           OR (e.source IN (SELECT unit_id FROM memory_units) AND e.target IN (SELECT unit_id FROM memory_units))
+        UNION ALL SELECT * FROM edges_all WHERE relation = 'synonym'
+    """,
+}
+
+
+def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the views of one snapshot and of the ledger."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    if not lake.local:
+        con.register_filesystem(lake.fs)
+    for name, table in TABLES.items():
+        files = ledger.files(lake, name) if table.ledger else lake.files(catalogue.select(name))
+        _base_view(con, lake, name, files)
+    con.execute(f"CREATE VIEW ended AS {ENDED}")
+    for name, sql in CURRENT.items():
+        con.execute(f"CREATE VIEW {name} AS {sql}")
+    return con
+
+
+def _base_view(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, files: list[str]) -> None:
+    view = f"{name}_all" if name in CURRENT else name
+    if not files:
+        con.register(f"{name}_none", TABLES[name].empty())
+        source = f"{name}_none"
+    else:
+        source = f"read_parquet({_literal(files if lake.local else [lake.fs.unstrip_protocol(f) for f in files])})"
+    newest = f" QUALIFY row_number() OVER (PARTITION BY {NEWEST[name]} ORDER BY day DESC) = 1" if name in NEWEST else ""
+    con.execute(f"CREATE VIEW {view} AS SELECT * FROM {source}{newest}")
+
+
+def _literal(files: list[str]) -> str:
+    return "[" + ", ".join("'" + f.replace("'", "''") + "'" for f in files) + "]"
+
+
+def row_counts(lake: Lake, catalogue: Catalogue) -> dict[str, int]:
+    """Rows of every table as its view shows them; tables without rows are left out."""
+    con = connect(lake, catalogue)
+    names = [n for n, t in TABLES.items() if not t.ledger and catalogue.select(n)]
+    counts = {n: con.execute(f"SELECT count(*) FROM {n}").fetchone()[0] for n in names}
+    return {n: c for n, c in sorted(counts.items()) if c}

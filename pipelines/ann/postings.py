@@ -1,0 +1,150 @@
+"""Inverted lists with closure replicas and 4-bit codes, trained on a sample and written list by list.
+
+k-means centres and a product quantiser (Jegou et al., PAMI 2011) are trained on a sample. Each vector goes to its nearest
+list and to the next ones within (1 + eps) of that distance (SPANN's closure), so a query near a border finds it with fewer
+probes. Entries are spilled to one file per range of lists and packed range by range into the file faiss itself would write,
+so peak memory follows the budget, not n. The one thing to know: `ntotal` in the file counts rows, not entries, because
+faiss's refine stage wants the lists and the vectors to agree.
+"""
+
+# faiss ships incomplete type stubs (no keyword arguments, no views, no downcasts)
+# mypy: disable-error-code="attr-defined, call-arg, union-attr, assignment, arg-type"
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from pipelines.ann.exact import faiss_metric
+from pipelines.ann.params import Plan
+
+BLOCK = 32  # codes a fast-scan block: one SIMD register of look-ups
+PQ_TRAIN_ROWS = 16_384  # 16 codewords in 2 dimensions need no more
+
+
+def pad_columns(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """Zeros to the right until [n, dim]; a zero dimension changes neither metric."""
+    if vectors.shape[1] == dim:
+        return np.ascontiguousarray(vectors)
+    return np.pad(vectors, ((0, 0), (0, dim - vectors.shape[1])))
+
+
+def train(sample: np.ndarray, plan: Plan, metric: str, seed: int) -> tuple[faiss.IndexIVFPQ, faiss.IndexFlat]:
+    """The empty coded index and the l2 index of its centres, from float32 [s, code_dim], s >= max(nlist, 16).
+
+    Both metrics cluster and assign by l2 and probe by `metric`: an inner-product assignment would pile everything on the
+    longest centres. The result does not depend on the number of threads.
+    """
+    clustering = faiss.Clustering(plan.code_dim, plan.nlist)
+    clustering.niter, clustering.seed = 10, seed
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)
+    centres = faiss.IndexFlatL2(plan.code_dim)
+    clustering.train(sample, centres)
+
+    heads = centres if metric == "l2" else faiss.IndexFlatIP(plan.code_dim)
+    if metric == "ip":
+        heads.add(faiss.vector_to_array(clustering.centroids).reshape(plan.nlist, plan.code_dim))
+    coded = faiss.IndexIVFPQ(heads, plan.code_dim, plan.nlist, plan.m, 4, faiss_metric(metric))
+    coded.by_residual = plan.residual
+    coded.pq.cp.seed, coded.pq.cp.min_points_per_centroid = seed, 1
+    _train_codes(coded, centres, np.ascontiguousarray(sample[:: max(1, len(sample) // PQ_TRAIN_ROWS)]), plan)
+    return coded, centres
+
+
+def _train_codes(coded: faiss.IndexIVFPQ, centres: faiss.IndexFlat, rows: np.ndarray, plan: Plan) -> None:
+    """Trains the product quantiser on what will be coded: residuals to the assigned centre, or the vectors themselves."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # hundreds of tiny k-means: 1 s alone, 20-60 s when two threads wait for each other
+    try:
+        if plan.residual:
+            _, nearest = centres.search(rows, 1)
+            rows = rows - centres.reconstruct_n(0, plan.nlist)[nearest[:, 0]]
+        coded.pq.train(rows)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    coded.is_trained = True
+
+
+def closure(centres: faiss.IndexFlat, block: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """(line of `block`, list) of every entry, sorted by line."""
+    distances, lists = centres.search(block, plan.replicas)
+    distances = np.maximum(distances, 0)  # the BLAS expansion may fall a little below zero
+    keep = (distances <= (1 + plan.eps) ** 2 * distances[:, :1]) & (lists >= 0)
+    keep[:, 0] = True
+    lines, columns = np.nonzero(keep)
+    return lines, lists[lines, columns]
+
+
+class Spill:
+    """Entries of all blocks, partitioned by range of lists into `ranges` files below `folder`."""
+
+    def __init__(self, folder: Path, plan: Plan, code_bytes: int, ranges: int) -> None:
+        self.entry = np.dtype([("list", np.int32), ("row", np.int64), ("code", np.uint8, (code_bytes,))])
+        self.bounds = np.linspace(0, plan.nlist, ranges + 1).astype(np.int64)
+        self.paths = [folder / f"spill-{number:05d}" for number in range(ranges)]
+        self.count = 0
+        self._stack = ExitStack()
+        self._files = [self._stack.enter_context(path.open("wb")) for path in self.paths]
+
+    def add(self, coded: faiss.IndexIVFPQ, vectors: np.ndarray, rows: np.ndarray, lists: np.ndarray) -> None:
+        """Codes float32 [e, code_dim] of `rows` in `lists` and appends them."""
+        entries = np.empty(len(rows), self.entry)
+        codes = np.empty((len(rows), coded.pq.code_size), np.uint8)
+        lists = np.ascontiguousarray(lists, np.int64)
+        args = faiss.swig_ptr(vectors), faiss.swig_ptr(lists), faiss.swig_ptr(codes)
+        coded.encode_vectors(len(rows), *args, False)
+        entries["list"], entries["row"], entries["code"] = lists, rows, codes
+        owner = np.searchsorted(self.bounds, lists, side="right") - 1
+        for number in np.unique(owner):
+            entries[owner == number].tofile(self._files[number])
+        self.count += len(rows)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def write_lists(path: Path, coded: faiss.IndexIVFPQ, spill: Spill, rows: int) -> None:
+    """Packs the spilled entries into a fast-scan index file of `rows` vectors, a range of lists at a time."""
+    lists = coded.nlist
+    empty = faiss.serialize_index(faiss.IndexIVFPQFastScan(coded, BLOCK)).tobytes()
+    tail = 4 + 4 * 8 + lists * 16  # "ilbl", four sizes, and per list two empty vectors: their lengths
+    header = bytearray(empty[: len(empty) - tail + 36])
+    if header[-36:-32] != b"ilbl":
+        raise RuntimeError(
+            f"faiss {faiss.__version__} lays out block inverted lists differently: pin the tested version"
+        )
+    header[8:16] = rows.to_bytes(8, "little")
+    with path.open("wb") as file:
+        file.write(header)
+        for number, part in enumerate(spill.paths):
+            entries = np.fromfile(part, spill.entry)
+            part.unlink()
+            _pack(file, coded, entries, int(spill.bounds[number]), int(spill.bounds[number + 1]))
+
+
+def _pack(file, coded: faiss.IndexIVFPQ, entries: np.ndarray, first: int, last: int) -> None:
+    """Appends lists first..last-1: ids and 32-code blocks, each preceded by its length, as faiss writes them."""
+    plain = faiss.clone_index(coded)
+    order = np.argsort(entries["list"], kind="stable")
+    edges = np.searchsorted(entries["list"][order], np.arange(first, last + 1))
+    for number in range(first, last):
+        part = entries[order[edges[number - first] : edges[number - first + 1]]]
+        ids, codes = np.ascontiguousarray(part["row"]), np.ascontiguousarray(part["code"])
+        if len(ids):
+            plain.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
+    plain.ntotal = len(entries)
+    fast = faiss.IndexIVFPQFastScan(plain, BLOCK)  # owns its lists: it must stay alive
+    packed = fast.invlists
+    block_bytes = faiss.downcast_InvertedLists(packed).block_size
+    for number in range(first, last):
+        size = packed.list_size(number)
+        blocks = -(-size // BLOCK) * block_bytes
+        file.write(size.to_bytes(8, "little"))
+        if size:
+            file.write(faiss.rev_swig_ptr(packed.get_ids(number), size).tobytes())
+        file.write(blocks.to_bytes(8, "little"))
+        if size:
+            file.write(faiss.rev_swig_ptr(packed.get_codes(number), blocks).tobytes())

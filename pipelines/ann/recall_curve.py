@@ -1,0 +1,120 @@
+"""How much effort buys how much recall on this data: measured at build, consulted at search.
+
+Rows drawn from the data are queries, each leaving itself out: the truth is the k nearest *other* rows by exact scan of the
+source. Since the rerank is exact, a true neighbour is found exactly when it is among the first `rerank` candidates, so one
+scan per nprobe yields every rerank at once and no vector is read. A draw of 1,000 rows gives recall@10 to about +-0.005;
+`low` is its one-sided 95 % lower bound, and a target is met by `low`. The one thing to know: the promise is for queries
+distributed like the rows; questions that look unlike anything stored may need a higher target.
+"""
+
+# faiss ships incomplete type stubs (no keyword arguments, no views, no downcasts)
+# mypy: disable-error-code="attr-defined, call-arg, union-attr, assignment, arg-type"
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import faiss
+import numpy as np
+
+from pipelines.ann.exact import best, faiss_metric
+from pipelines.ann.postings import pad_columns
+from pipelines.ann.source import VectorSource
+
+KS = (10, 100)
+BATCH = 128  # held-out queries searched at a time: 800 candidates each, and their look-up tables
+MARGIN = 0.9  # 1,000 foreign questions on five subsets of the text vectors missed 0.6 to 1.07 of what `low` said
+SPARE = 28  # truth kept beyond k, to accept any of equally near rows
+_PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_RERANK = {10: (15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400, 800), 100: (150, 200, 300, 400, 600, 800)}
+
+
+def held_out_rows(n: int, seed: int) -> np.ndarray:
+    """Rows that serve as queries, ascending: 5 % of the rows, 50 to 1,000 of them, at most a quarter."""
+    count = min(n // 4, max(50, min(1000, n // 20)))
+    return np.sort(np.random.default_rng([seed, 1]).choice(n, count, replace=False))
+
+
+def truth(
+    source: VectorSource, queries: np.ndarray, own: np.ndarray, metric: str, block_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact (rows, scores) [b, KS[-1] + SPARE] nearest to `queries`, each without its `own` row, in one pass."""
+    width = KS[-1] + SPARE
+    rows = np.empty((len(queries), 0), np.int64)
+    scores = np.empty((len(queries), 0), np.float32)
+    for start, block in source.blocks(block_rows):
+        score, found = faiss.knn(queries, block, min(width + 1, len(block)), faiss_metric(metric))
+        found = found + start
+        found[found == own[:, None]] = -1
+        rows, scores = np.concatenate([rows, found], axis=1), np.concatenate([scores, score], axis=1)
+        rows, scores = best(rows, scores, width, metric)
+    return rows, scores
+
+
+def measure(
+    lists: Any,
+    queries: np.ndarray,
+    own: np.ndarray,
+    true: tuple[np.ndarray, np.ndarray],
+    metric: str,
+    row_bytes: int,
+) -> list[dict[str, Any]]:
+    """Points {k, nprobe, rerank, recall, low, cost}, by k and cost, each better than all cheaper ones."""
+    entries = sum(lists.invlists.list_size(number) for number in range(lists.nlist))
+    widest = min(_RERANK[10][-1], entries)
+    queries = pad_columns(queries, lists.d)
+    accepted = {k: _accepted(*true, k, metric) for k in KS}
+    points = []
+    for nprobe in [p for p in _PROBES if p < lists.nlist] + [min(lists.nlist, 2048)]:
+        seen = _seen_at(lists, queries, own, true[0], nprobe, widest)
+        for k in KS:
+            for rerank in [width for width in _RERANK[k] if width < widest] + [widest]:
+                hits = np.minimum(((seen < rerank) & accepted[k]).sum(axis=1), k)
+                recalls = hits / np.maximum(1, np.minimum(accepted[k].sum(axis=1), k))
+                error = float(recalls.std()) / len(recalls) ** 0.5
+                cost = nprobe * entries / lists.nlist * lists.pq.code_size + rerank * (4096 + 2 * row_bytes)
+                point = {"k": k, "nprobe": nprobe, "rerank": rerank, "recall": round(float(recalls.mean()), 5)}
+                points.append({**point, "low": round(float(recalls.mean()) - 1.645 * error, 5), "cost": round(cost)})
+        if points[-1]["recall"] == 1:  # of the largest k and rerank: more probes can only cost more
+            break
+    return [point for k in KS for point in _pareto([p for p in points if p["k"] == k])]
+
+
+def choose(points: list[dict[str, Any]], k: int, target: float) -> dict[str, Any] | None:
+    """The cheapest point whose lower bound misses at most MARGIN of what `target` may miss, for the measured k at or above
+    `k`; None where there is none."""
+    measured = next((size for size in KS if size >= k), KS[-1])
+    allowed = MARGIN * (1 - target)
+    return next((p for p in points if p["k"] == measured and 1 - p["low"] <= allowed), None)
+
+
+def _accepted(rows: np.ndarray, scores: np.ndarray, k: int, metric: str) -> np.ndarray:
+    """Which truth rows [b, width] count as right for k: the k nearest and all ties with the k-th."""
+    k = min(k, rows.shape[1])
+    edge = scores[:, k - 1 : k]
+    edge = np.where(np.isinf(edge), edge, edge + np.abs(edge) * (-1e-6 if metric == "ip" else 1e-6))
+    return (scores >= edge if metric == "ip" else scores <= edge) & (rows >= 0)
+
+
+def _seen_at(lists: Any, queries: np.ndarray, own: np.ndarray, rows: np.ndarray, nprobe: int, width: int) -> np.ndarray:
+    """Place of each truth row [b, t] among the first `width` candidates of its query, the query's own row not counted;
+    `width` where it is not among them."""
+    seen = np.full(rows.shape, width, np.int32)
+    order = np.argsort(rows, axis=1)
+    params = faiss.SearchParametersIVF(nprobe=nprobe)
+    for start in range(0, len(queries), BATCH):
+        _, found = lists.search(queries[start : start + BATCH], width, params=params)
+        for line, candidates in enumerate(found, start):
+            candidates = candidates[(candidates != own[line]) & (candidates >= 0)]
+            ranked = rows[line, order[line]]
+            at = np.minimum(np.searchsorted(ranked, candidates), len(ranked) - 1)
+            met = np.flatnonzero(ranked[at] == candidates)[::-1]  # backwards: the first occurrence is written last
+            seen[line, order[line, at[met]]] = met
+    return seen
+
+
+def _pareto(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    points = sorted(points, key=lambda p: (p["cost"], -p["low"]))
+    tops = np.maximum.accumulate([p["low"] for p in points])
+    return points[:1] + [p for (before, top), p in zip(pairwise(tops), points[1:], strict=True) if top > before]

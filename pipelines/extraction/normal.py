@@ -1,0 +1,45 @@
+"""Normal forms: the text by which two mentions inside a namespace are the same entity.
+
+NFKC, casefold, quotes and dashes unified, determiners, possessives and outer punctuation stripped, spaces collapsed; for terms
+the last word is put in the singular. Never ASCII-only: every letter of every script stays, so two names in Arabic or Chinese
+cannot fall together. Cost: a dozen string operations. An empty normal form means that the surface names nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from pipelines.extraction.words import singular
+
+_DETERMINERS = re.compile(
+    r"^(?:(?:the|a|an|this|that|these|those|my|your|his|her|its|our|their|some|any|every|each|another|such)\s+)+"
+)
+_POSSESSIVE = re.compile(r"(?:'s|(?<=s)')$")
+_UNIFY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‐": "-", "‑": "-"})
+
+
+def normal_form(surface: str, *, term: bool = False) -> str:
+    """The normal form of `surface`; with `term` its last word in the singular. May be empty."""
+    text = unicodedata.normalize("NFKC", surface).translate(_UNIFY).casefold()
+    text = _strip_marks(" ".join(text.split()))
+    text = _DETERMINERS.sub("", text)
+    text = _strip_marks(_POSSESSIVE.sub("", text))
+    if term and text:
+        head, space, last = text.rpartition(" ")
+        text = head + space + singular(last)
+    return text
+
+
+def _strip_marks(text: str) -> str:
+    """Without punctuation, symbols, spaces or control characters at either end."""
+    start, end = 0, len(text)
+    while start < end and not _carries_meaning(text[start]):
+        start += 1
+    while end > start and not _carries_meaning(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _carries_meaning(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LMN" or char in "@#+%°"

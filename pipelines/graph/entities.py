@@ -1,0 +1,67 @@
+"""Mentions -> entities. Two mentions are one entity when their normal forms are equal inside a namespace.
+
+That rule needs no order and no model, so that any number of nights gives the same entities; spellings that only mean the same
+(Mel, Melanie) become `synonym` edges instead of one entity. The name is the surface form most frequent on the first day, so an
+entity is embedded once. Linear in the mentions.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import polars as pl
+import pyarrow as pa
+
+from schemas.ids import content_hash
+from schemas.tables import TABLES
+
+
+def entity_id(namespace: str, normal: str) -> str:
+    """`conv-26` + `caroline` -> `conv-26/entity:caroline`."""
+    return f"{namespace}/entity:{normal}"
+
+
+def resolve_entities(mentions: pa.Table, known: pa.Table, *, day: dt.date) -> pa.Table:
+    """Entities that `mentions` (of one day) introduce or change, given the `known` ones (newest row of each).
+
+    df counts leaf units, each once: a new version of a unit does not count again.
+    """
+    if not mentions.num_rows:
+        return TABLES["entities"].empty()
+    seen = pl.from_arrow(mentions)
+    first = pl.col("unit_version") == 1
+    forms = (
+        seen.group_by("entity_id", "namespace", "surface")
+        .agg(pl.col("count").sum())
+        .sort("entity_id", "count", "surface", descending=[False, True, False])
+        .group_by("entity_id", "namespace", maintain_order=True)
+        .agg(pl.col("surface").first().alias("name"), pl.col("surface").alias("forms"))
+    )
+    kinds = (
+        seen.group_by("entity_id", "kind").len().sort("entity_id", "len", "kind", descending=[False, True, False])
+    ).unique("entity_id", keep="first", maintain_order=True)
+    counts = seen.group_by("entity_id").agg(first.sum().cast(pl.Int32).alias("today"))
+    old = pl.from_arrow(known).select(
+        "entity_id", pl.col("name").alias("old_name"), pl.col("kind").alias("old_kind"), "aliases", "df"
+    )
+    rows = (
+        forms.join(kinds.select("entity_id", "kind"), on="entity_id")
+        .join(counts, on="entity_id")
+        .join(old, on="entity_id", how="left")
+        .sort("entity_id")
+    )
+    return TABLES["entities"].from_rows([_entity(row, day) for row in rows.iter_rows(named=True)])
+
+
+def _entity(row: dict, day: dt.date) -> dict:
+    name = row["old_name"] or row["name"]
+    return {
+        "entity_id": row["entity_id"],
+        "namespace": row["namespace"],
+        "name": name,
+        "kind": row["old_kind"] or row["kind"],
+        "aliases": sorted((set(row["aliases"] or []) | set(row["forms"])) - {name}),
+        "df": (row["df"] or 0) + row["today"],
+        "content_hash": content_hash(name),
+        "day": day,
+    }

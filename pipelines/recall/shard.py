@@ -1,0 +1,161 @@
+"""A recall shard: everything a question needs about the current units of one bucket, in mapped files.
+
+Rows are sorted by granularity, namespace, group (session or document, by time) and position, so that any granularity of
+any namespace is one slice. `units.arrow` holds what a hit shows, `vectors.npy` the f32 vectors, `lexical/` the postings,
+`ann/<granularity>/` an ANN index where a granularity has many rows. `low.npy` and `high.npy` say which leaf rows (turns,
+sentences) each unit covers: evidence moves between granularities along these intervals. Opening maps files and reads one
+JSON; nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pipelines import ann, lexical
+from schemas.errors import StoreError
+
+VERSION = 1
+ANN_ROWS = 20_000
+LEAVES = {"turn": "session_id", "sentence": "document_id"}
+WHOLE_GROUP = ("summary", "keywords", "note", "qa")
+COLUMNS = [
+    "unit_id", "namespace", "granularity", "text", "source_spans", "event_time", "zone", "session_id", "document_id",
+    "parent_id", "valid_to", "version", "content_hash",
+]  # fmt: skip
+
+
+def sort_units(units: pa.Table) -> pa.Table:
+    """Rows in shard order; groups of a namespace come by the time they began."""
+    frame = pl.from_arrow(units).with_columns(group=pl.coalesce("session_id", "document_id"))
+    began = frame.group_by("namespace", "group").agg(pl.col("event_time").min().alias("began"))
+    order = ["granularity", "namespace", "began", "group", "ordinal", "unit_id"]
+    ordered = frame.join(began, on=["namespace", "group"]).sort(order)
+    return ordered.select(units.column_names).to_arrow().cast(units.schema)
+
+
+def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str) -> dict:
+    """Write a shard of `units` (in `sort_units` order) with vectors [n, dim] to the new folder `out`; returns its manifest."""
+    out.mkdir(parents=True)
+    ranges = _ranges(units)
+    low, high = _leaf_intervals(units)
+    with pa.OSFile(str(out / "units.arrow"), "wb") as sink, pa.ipc.new_file(sink, _hit_schema(units)) as writer:
+        writer.write_table(units.select(COLUMNS), max_chunksize=65_536)
+    np.save(out / "vectors.npy", np.ascontiguousarray(vectors, np.float32))
+    np.save(out / "low.npy", low)
+    np.save(out / "high.npy", high)
+    lexical.build((t.as_py() for t in units["text"]), out / "lexical")
+    for granularity, spans in ranges.items():
+        a, b = min(s[0] for s in spans.values()), max(s[1] for s in spans.values())
+        if b - a >= ANN_ROWS:
+            ann.build(vectors[a:b], out / "ann" / granularity, ids=np.arange(a, b))
+    manifest = {
+        "version": VERSION,
+        "encoder": encoder,
+        "dim": int(vectors.shape[1]),
+        "units": units.num_rows,
+        "ranges": ranges,
+        "files": {str(f.relative_to(out)): _describe(f) for f in sorted(out.rglob("*")) if f.is_file()},
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def _hit_schema(units: pa.Table) -> pa.Schema:
+    return units.select(COLUMNS).schema.remove_metadata()
+
+
+def _describe(file: Path) -> dict:
+    with file.open("rb") as f:
+        return {
+            "bytes": file.stat().st_size,
+            "checksum": hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest(),
+        }
+
+
+def _ranges(units: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
+    """granularity -> namespace -> [first, end) row."""
+    frame = pl.from_arrow(units.select(["granularity", "namespace"])).with_row_index("row")
+    spans = frame.group_by("granularity", "namespace", maintain_order=True).agg(
+        pl.col("row").min().alias("a"), (pl.col("row").max() + 1).alias("b")
+    )
+    out: dict[str, dict[str, tuple[int, int]]] = {}
+    for granularity, namespace, a, b in spans.iter_rows():
+        out.setdefault(granularity, {})[namespace] = (a, b)
+    return out
+
+
+def _leaf_intervals(units: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """For every row the leaf rows [low, high) it covers: those its spans touch; all of its group's for summaries and the like."""
+    columns = ["granularity", "namespace", "session_id", "document_id", "source_spans"]
+    frame = pl.from_arrow(units.select(columns)).with_row_index("row")
+    frame = frame.with_columns(group=pl.coalesce("session_id", "document_id"))
+    spans = frame.explode("source_spans").with_columns(
+        ref=pl.col("source_spans").struct.field("ref"),
+        start=pl.col("source_spans").struct.field("start"),
+        end=pl.col("source_spans").struct.field("end"),
+    )
+    leaf = spans.filter(pl.col("granularity").is_in(list(LEAVES))).select(
+        "namespace",
+        "group",
+        "ref",
+        pl.col("row").alias("leaf"),
+        pl.col("start").alias("l_start"),
+        pl.col("end").alias("l_end"),
+    )
+    whole = pl.col("granularity").is_in(WHOLE_GROUP)
+    by_span = (
+        spans.filter(~whole)
+        .join(leaf, on=["namespace", "group", "ref"])
+        .filter((pl.col("start") < pl.col("l_end")) & (pl.col("l_start") < pl.col("end")))
+    )
+    by_group = frame.filter(whole).join(leaf, on=["namespace", "group"])
+    touched = pl.concat([by_span.select("row", "leaf"), by_group.select("row", "leaf")])
+    bounds = touched.group_by("row").agg(pl.col("leaf").min().alias("low"), (pl.col("leaf").max() + 1).alias("high"))
+    full = frame.select("row").join(bounds, on="row", how="left").sort("row").fill_null(0)
+    return full["low"].to_numpy().astype(np.int32), full["high"].to_numpy().astype(np.int32)
+
+
+class RecallShard:
+    """An open, mapped shard."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "manifest.json").exists():
+            raise StoreError(f"index shard {folder.name} is missing or incomplete: run the ingest again to rebuild it")
+        self.folder = folder
+        self.manifest = json.loads((folder / "manifest.json").read_text())
+        for name, told in self.manifest["files"].items():
+            if not (folder / name).exists() or (folder / name).stat().st_size != told["bytes"]:
+                raise StoreError(
+                    f"index file {name} is damaged or missing: run `engraph doctor`, then the ingest again"
+                )
+        self._source = pa.memory_map(str(folder / "units.arrow"))
+        self.units = pa.ipc.open_file(self._source).read_all()
+        self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+        self.low = np.load(folder / "low.npy", mmap_mode="r")
+        self.high = np.load(folder / "high.npy", mmap_mode="r")
+        self.lexical = lexical.Lexical(folder / "lexical")
+        self.ranges: dict[str, dict[str, list[int]]] = self.manifest["ranges"]
+        self._ann: dict[str, object] = {}
+
+    def namespaces(self) -> set[str]:
+        return {namespace for spans in self.ranges.values() for namespace in spans}
+
+    def slices(self, granularity: str, namespaces: set[str] | None) -> list[tuple[int, int]]:
+        """Row ranges of a granularity in some namespaces; one range for all of them."""
+        spans = self.ranges.get(granularity, {})
+        if namespaces is None:
+            return [(min(a for a, _ in spans.values()), max(b for _, b in spans.values()))] if spans else []
+        return [tuple(spans[n]) for n in sorted(namespaces) if n in spans]
+
+    def ann(self, granularity: str):
+        """The ANN index of a granularity, or None where it is small."""
+        folder = self.folder / "ann" / granularity
+        if granularity not in self._ann:
+            self._ann[granularity] = ann.open(folder, verify="none") if folder.exists() else None
+        return self._ann[granularity]

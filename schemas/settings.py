@@ -1,0 +1,71 @@
+"""Settings: `engraph.toml` beside the store or `--config FILE`, overridden by ENGRAPH_ variables (`__` between levels).
+
+Only what a machine or a team decides; what decides results (encoder, extractor) is recorded in every snapshot.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.errors import UsageError
+
+
+class Corpus(BaseModel):
+    """One corpus that nightly runs take: where its files lie and how to read them."""
+
+    source: str = Field(description="path or glob; {day} stands for YYYY-MM-DD")
+    kind: str = "auto"
+    namespace: str | None = None
+    first_day: str | None = None
+    timezone: str = "UTC"
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="ENGRAPH_", env_nested_delimiter="__", extra="ignore")
+
+    store: str = Field("./store", description="folder or URL of the store")
+    encoder: str | None = Field(None, description="sentence-transformers model, name or path; default all-MiniLM-L6-v2")
+    buckets: int = Field(16, ge=1, le=4096, description="partitions by namespace, fixed when a store is made")
+    workers: int | None = Field(None, ge=1, description="processes that embed; default one per core")
+    lock_wait_s: float = Field(600.0, ge=0, description="how long a writer waits for another writer")
+    corpora: dict[str, Corpus] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_cls.model_config.get("toml_file"))
+        return init_settings, env_settings, toml
+
+
+def load_settings(store: str | None, config: Path | None) -> Settings:
+    """Settings for a command: `--config`, else `engraph.toml` in the store's parent folder when it is there.
+
+    Raises:
+        UsageError: the file is missing or holds something that is no setting's value.
+    """
+    if config is not None and not config.exists():
+        raise UsageError(f"no settings file {config}: check --config")
+    chosen = store or Settings().store
+    file = config or (None if "://" in chosen else Path(chosen).absolute().parent / "engraph.toml")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(Settings.model_config, toml_file=file)  # type: ignore[misc]
+
+    try:
+        settings = FromFile(store=store) if store else FromFile()
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise UsageError(f"setting {where}: {first['msg']} (in {file} or ENGRAPH_ variables)") from None
+    return settings
