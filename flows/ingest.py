@@ -30,7 +30,7 @@ from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId, load_tokenizer, resolve_encoder
 from pipelines.extraction import EXTRACTOR, ExtractParams
 from pipelines.graph import LinkParams
-from pipelines.readers import ReadParams
+from pipelines.readers import ReadParams, find_sources
 from pipelines.segmentation import PassageParams, SurpriseParams
 from schemas.fingerprint import fingerprint
 from schemas.manifest import Snapshot
@@ -78,12 +78,13 @@ def ingest(
 ) -> Result:
     """Bring `sources` into the store at `store` and publish a snapshot if anything changed."""
     begun = time.perf_counter()
+    files = find_sources(sources)
     lake = Lake(store)
     info = snapshots.make_store(lake, buckets=buckets, now=now)
     with lock.writing(lake, "engraph ingest", wait_s=lock_wait_s, waiting=say):
         parent = snapshots.current(lake)
         run = start_run(lake, info, parent, now=now, encoder=encoder, progress=progress)
-        quarantined = read_sources(run, sources, read, day=day)
+        quarantined = read_sources(run, files, read, day=day)
         index, identity = bring_up_to_date(run, parent, workers=workers)
         published = publish_snapshot(run, parent, index, identity, encode=_query_encoder(run.encoder), force=force)
     snapshot = published or parent

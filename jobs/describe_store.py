@@ -27,10 +27,10 @@ def describe(store: str, *, now: dt.datetime) -> dict:
         raise StoreError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
     catalogue = snapshot.catalogue()
     con = views.connect(lake, catalogue)
-    reasons = con.execute(
+    reasons = con.sql(
         "SELECT stage, reason, count(*) AS n FROM quarantine GROUP BY ALL ORDER BY n DESC, reason LIMIT 20"
     ).to_arrow_table()
-    namespaces = con.execute(
+    namespaces = con.sql(
         "SELECT namespace, count(*) AS units, count(DISTINCT session_id) AS sessions, count(DISTINCT document_id) AS documents "
         "FROM memory_units GROUP BY ALL ORDER BY namespace"
     ).to_arrow_table()

@@ -26,7 +26,6 @@ from pipelines.readers import (
     SourceFile,
     TurnRecord,
     file_hash,
-    find_sources,
     read_source,
     reader_name,
 )
@@ -105,10 +104,9 @@ class Deliveries:
         self.rows[delivery][f"rows_{what}"] += n
 
 
-def read_sources(run: Run, patterns: Sequence[str], params: ReadParams, *, day: dt.date | None) -> int:
-    """Bring the files of `patterns` in; returns how many of their records are in quarantine (now or from before)."""
+def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None) -> int:
+    """Bring `sources` in; returns how many of their records are in quarantine (now or from before)."""
     with run.timed(STAGE) as piece:
-        sources = find_sources(patterns)
         known = _known_deliveries(run)
         spool, deliveries, refused = Spool(), Deliveries(), 0
         try:

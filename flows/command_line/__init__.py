@@ -9,8 +9,8 @@ import os
 import sys
 import traceback
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from flows.command_line import bench, doctor, evaluate, ingest, recall, snapshots, sql, status
 from schemas.errors import EngraphError, UsageError
@@ -44,12 +44,15 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="engraph", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _say("stopped; what was finished is kept, run the same command again to go on", 130)
-    except click.ClickException as problem:
-        return _say(problem.format_message(), 2)
+    except TyperException as problem:
+        if str(problem).startswith("Usage:"):
+            print(problem, file=sys.stderr)
+            return 2
+        return _say(f"{problem} (see engraph {' '.join(arguments[:1])} --help)", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from flows.command_line import options
 
 
@@ -23,7 +21,7 @@ def doctor(
     if as_json:
         options.print_json(found)
     else:
-        console = Console(highlight=False)
+        console = options.console()
         for check in found:
             mark = (
                 "[green]ok[/green]"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows.command_line import options
@@ -72,7 +71,7 @@ def _pair(text: str) -> list[int]:
 
 
 def _show(found: list, *, by_category: bool) -> None:
-    console = Console(highlight=False)
+    console = options.console()
     names = [m for m in HEADLINE if m in found[0][1].metrics]
     table = Table("", "n", *names, box=None, pad_edge=False)
     for name, result in found:

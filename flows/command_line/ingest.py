@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows.command_line import options
@@ -72,7 +71,7 @@ def ingest(
 
 
 def _show(result, store: str) -> None:
-    console = Console()
+    console = options.console()
     table = Table("stage", "rows in", "rows out", "seconds", box=None, pad_edge=False)
     for stage in result.stages:
         did = ("up to date", "") if stage["skipped"] else (f"{stage['rows_in']:,}", f"{stage['rows_out']:,}")

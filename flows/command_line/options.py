@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
+from rich.console import Console
 
 from schemas.errors import UsageError
 from schemas.settings import Settings, load_settings
@@ -66,6 +68,11 @@ def day(text: str | None, option: str) -> dt.date | None:
         return dt.date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{option} {text!r} is no day: write it like 2026-03-01") from None
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough when piped."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def print_json(value: object) -> None:

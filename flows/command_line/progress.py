@@ -39,9 +39,9 @@ class Bars:
             self._draw(stage, done, total)
         elif now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            rate = done / max(now - first, 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if done and now - first > 1 else ""
-            print(f"{stage} {done:,}/{total:,} ({rate:,.0f}/s{left})", file=sys.stderr, flush=True)
+            rate = done / (now - first) if now - first > 1 else 0
+            speed = f" ({rate:,.0f}/s, {(total - done) / rate:.0f} s left)" if rate else ""
+            print(f"{stage} {done:,}/{total:,}{speed}", file=sys.stderr, flush=True)
 
     def _draw(self, stage: str, done: int, total: int) -> None:
         if self._bars is None:

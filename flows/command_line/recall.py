@@ -11,7 +11,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from flows.command_line import options
@@ -74,7 +73,7 @@ def recall(
 
 
 def _show(answer, seconds: float, number: int, explain: bool) -> None:
-    console = Console(highlight=False)
+    console = options.console()
     for hit in answer.hits:
         where = ", ".join(dict.fromkeys(s["ref"] for s in hit.source[:3])) + (" ..." if len(hit.source) > 3 else "")
         when = (hit.event_time or "")[:16].replace("T", " ")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows.command_line import options
@@ -42,7 +41,7 @@ def sql(
                 duckdb.StatementType.EXPLAIN,
             ):
                 raise UsageError("only one SELECT can be run here; the store is read-only through SQL")
-            rows = con.execute(statements[0]).to_arrow_table()
+            rows = con.sql(query).to_arrow_table()
         except duckdb.Error as problem:
             raise UsageError(f"SQL: {str(problem).splitlines()[0]}") from None
     if write_to:
@@ -60,7 +59,7 @@ def _show(rows) -> None:
     table = Table(*rows.column_names, box=None, pad_edge=False)
     for row in rows.slice(0, SHOWN_ROWS).to_pylist():
         table.add_row(*(str(v) if v is not None else "" for v in row.values()))
-    console = Console(highlight=False)
+    console = options.console()
     console.print(table)
     if rows.num_rows > SHOWN_ROWS:
         console.print(f"... {rows.num_rows - SHOWN_ROWS:,} more rows: use --json or --write-to FILE for all")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from flows.command_line import options
@@ -29,7 +28,7 @@ def status(
 
 
 def _show(found: dict) -> None:
-    console = Console(highlight=False)
+    console = options.console()
     age = found["age_hours"]
     console.print(
         f"Snapshot {found['snapshot']} of {found['created_at'][:19]} ({age:.1f} h old), encoder {found['encoder']}"

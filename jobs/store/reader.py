@@ -127,7 +127,7 @@ class Store:
         """A whole table as its view shows it."""
         if name not in TABLES and name != "memory_units_history":
             raise UsageError(f"no table {name!r}: there are {', '.join(sorted(TABLES))} and memory_units_history")
-        return views.connect(self.lake, self.catalogue).execute(f"SELECT * FROM {name}").to_arrow_table()
+        return views.connect(self.lake, self.catalogue).sql(f"SELECT * FROM {name}").to_arrow_table()
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB with a view per table, `embed(text)`, and the table macro `recall(text, k := 10, namespace, granularity)`."""

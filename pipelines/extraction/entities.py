@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.extraction.normal import normal_form
 from pipelines.extraction.params import ExtractParams
 from pipelines.extraction.reading import Group, Sentence
+from pipelines.extraction.unspaced import is_han
 from pipelines.extraction.words import VAGUE, Token, closed_class, lemmas, rarity, word_set
 
 _ADDRESS = re.compile(
@@ -175,9 +176,8 @@ def _in_sentence(group: Group, sentence: Sentence, capitalised: frozenset[str]) 
         start, end = tokens[first].start, tokens[last - 1].end
         end -= _possessive(tokens[last - 1])
         claim(start, end, normal_form(text[start:end]), "name")
-    named = {e.last: e for e in found if e.kind == "name" and not _possessive(tokens[e.last - 1])}
-    named = named if group.language == "en" else {}
-    for first, last in noun_phrases(tokens, taken, group.language):
+    named = {e.last: e for e in found if group.language == "en" and e.kind == "name" and _compounds(tokens[e.last - 1])}
+    for first, last in noun_phrases(tokens, taken, group.language, named):
         # "LGBTQ support group" is the term although "LGBTQ" is a name too: the one pair of entities that overlap
         start = named[first].start if first in named else tokens[first].start
         first, end = named[first].first if first in named else first, tokens[last - 1].end
@@ -185,6 +185,11 @@ def _in_sentence(group: Group, sentence: Sentence, capitalised: frozenset[str]) 
         if normal:
             found.append(Entity(start, end, first, last, text[start:end], normal, "term"))
     return sorted(found, key=lambda e: (e.start, e.end))
+
+
+def _compounds(token: Token) -> bool:
+    """Whether a name ending in this token can begin a noun phrase: no possessive, no closing quote."""
+    return token.tag != "." and not _possessive(token)
 
 
 def _title(speaker: str | None, tokens: Sequence[Token]) -> list[tuple[int, int]]:
@@ -296,8 +301,13 @@ def _continues(
     return all(t.lower in _JOINERS for t in tokens[at : at + joiners]) and _is_capital(last)
 
 
-def noun_phrases(tokens: Sequence[Token], taken: Sequence[bool], language: str) -> list[tuple[int, int]]:
-    """Token ranges of noun phrases: adjectives and nouns ending in a noun, four tokens at most, that say something."""
+def noun_phrases(
+    tokens: Sequence[Token], taken: Sequence[bool], language: str, named: Container[int] = ()
+) -> list[tuple[int, int]]:
+    """Token ranges of noun phrases: adjectives and nouns ending in a noun, four tokens at most, that say something.
+
+    `named` are the token numbers where a name has just ended; with it even common words say something.
+    """
     spans = []
     i = 0
     while i < len(tokens):
@@ -305,16 +315,25 @@ def noun_phrases(tokens: Sequence[Token], taken: Sequence[bool], language: str) 
             i += 1
             continue
         end = i
-        while end < len(tokens) and not taken[end] and tokens[end].tag in "NA":
+        while (
+            end < len(tokens) and not taken[end] and tokens[end].tag in "NA" and not _two_words_of_han(tokens, i, end)
+        ):
             end += 1
-        span = _trimmed(tokens, i, end, language)
+        span = _trimmed(tokens, i, end, language, 0.0 if i in named else 0.25)
         if span:
             spans.append(span)
         i = end
     return spans
 
 
-def _trimmed(tokens: Sequence[Token], first: int, last: int, language: str) -> tuple[int, int] | None:
+def _two_words_of_han(tokens: Sequence[Token], first: int, at: int) -> bool:
+    """Two Han words side by side are two words; Han and Katakana (`東京タワー`) are one."""
+    return at > first and is_han(tokens[at].text) and is_han(tokens[at - 1].text)
+
+
+def _trimmed(
+    tokens: Sequence[Token], first: int, last: int, language: str, least_rarity: float
+) -> tuple[int, int] | None:
     while last > first and (tokens[last - 1].tag != "N" or tokens[last - 1].lower in VAGUE):
         last -= 1
     while first < last and (tokens[first].lower in _EVALUATIVE or tokens[first].lower in VAGUE):
@@ -323,7 +342,7 @@ def _trimmed(tokens: Sequence[Token], first: int, last: int, language: str) -> t
         return None
     first = max(first, last - 4)
     words = [_bare(t) for t in tokens[first:last]]
-    if not words or max(rarity(w) for w in words) < 0.25:
+    if not words or max(rarity(w) for w in words) < least_rarity:
         return None
     return first, last
 

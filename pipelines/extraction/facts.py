@@ -185,7 +185,7 @@ def _subject_stands(leaf: Leaf, words: Sequence[Token]) -> bool:
     if first.tag == "A" and second.tag in "PT":
         return False  # "Glad you liked it"
     if first.tag == "V" and not first.lower.endswith("ing"):
-        return False
+        return any(person(t) == "i" for t in words)  # "Inspired by the race, I joined a club"
     return first.tag in "DNEAMI" or (first.tag == "V" and first.lower.endswith("ing"))
 
 

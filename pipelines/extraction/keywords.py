@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from pipelines.extraction.entities import Entity
 from pipelines.extraction.reading import Group
+from pipelines.extraction.unspaced import is_han
 from pipelines.extraction.words import rarity
 
 _KIND_WEIGHT = {"name": 1.1, "place": 1.1, "organisation": 1.1, "person": 0.9, "term": 1.0}
@@ -69,7 +70,7 @@ def _score(normal: str, candidate: _Candidate) -> float:
 
 
 def _within(short: str, long: str) -> bool:
-    return f" {short} " in f" {long} "
+    return f" {short} " in f" {long} " or (is_han(short) and short in long)
 
 
 def _shown(candidate: _Candidate) -> str:

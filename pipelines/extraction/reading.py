@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from pipelines.extraction.dates import DateMention, resolve_dates
+from pipelines.extraction.unspaced import cut_runs, recurring_words
 from pipelines.extraction.words import Token, guess_language, tag, tokenize
 from pipelines.segmentation.sentences import split_sentences
 
@@ -87,6 +88,9 @@ def read_group(leaves: pa.Table) -> Group:
     rows = leaves.to_pylist()
     bodies = [_body(row) for row in rows]
     raw = [_cut(row["text"], *body) for row, body in zip(rows, bodies, strict=True)]
+    words_inside = recurring_words([piece[2] for pieces in raw for piece in pieces])
+    if words_inside:
+        raw = [[(a, b, cut_runs(tokens, words_inside), c) for a, b, tokens, c in pieces] for pieces in raw]
     words = [t[0].lower().replace("’", "'") for pieces in raw for _, _, tokens, _ in pieces for t in tokens]
     language = guess_language(words)
     read = [_read_leaf(i, row, pieces, language) for i, (row, pieces) in enumerate(zip(rows, raw, strict=True))]

@@ -75,7 +75,9 @@ def _predicate(text: str, a: Entity, b: Entity, between: Sequence[Token], longes
     A pronoun or conjunction inside means that the words have another subject, so that they relate nothing.
     """
     words = list(between) if a.kind != "date" else []
-    while words and (words[0].tag in "CR." or words[0].lower in ("that", "which", "who")):
+    while words and (
+        (words[0].tag in "CR." and words[0].lower not in ("not", "never")) or words[0].lower in ("that", "which", "who")
+    ):
         words = words[1:]
     while words and words[-1].tag in "D.":
         words = words[:-1]

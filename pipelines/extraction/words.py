@@ -17,10 +17,12 @@ from functools import lru_cache
 import lemminflect
 import wordfreq
 
+from pipelines.extraction.unspaced import HAN_FUNCTION
+
 _MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0963"
 _MARKS += "\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3"
-_LETTER = rf"[\w{_MARKS}]"
 _HAN, _HIRAGANA, _KATAKANA = "\u3400-\u9fff\uf900-\ufaff々", "\u3041-\u309f", "\u30a1-\u30ffー"
+_LETTER = rf"(?:[^\W{_HAN}{_HIRAGANA}{_KATAKANA}]|[{_MARKS}])"
 _TOKEN = re.compile(
     rf"[{_HAN}]+|[{_HIRAGANA}]+|[{_KATAKANA}]+"
     rf"|{_LETTER}+(?:[’'\-.\u200c\u200d]{_LETTER}+)*|[^\w\s]"
@@ -183,7 +185,7 @@ def _plain_tag(text: str, lower: str, common: frozenset[str]) -> str:
     if lower in common or _KANA.match(text):
         return "F"
     if _CJK.match(text):
-        return "N" if 2 <= len(text) <= 4 else "F"
+        return "N" if 2 <= len(text) <= 6 and HAN_FUNCTION.isdisjoint(text) else "F"
     return "N" if len(text) > 1 else "F"
 
 

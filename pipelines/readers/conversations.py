@@ -139,15 +139,14 @@ def _session_time(value: Any) -> tuple[Moment | None, str | None]:
 
 def _session_turns(session: Session, messages: Any, origin: Origin, place: str) -> Iterator[Candidate | Refused]:
     if not isinstance(messages, list):
-        yield origin.refuse(
-            f"a session must be a list of messages, this is a {type(messages).__name__}", messages, place
-        )
+        reason = f"a session must be a list of messages, this is a {type(messages).__name__}"
+        yield origin.refuse(reason, messages, place, session.namespace)
         return
     for number, message in enumerate(messages, 1):
         try:
             yield Candidate(_turn(session, message, number), message, f"{place}/{number}")
         except InvalidRecord as problem:
-            yield origin.refuse(str(problem), message, f"{place}/{number}")
+            yield origin.refuse(str(problem), message, f"{place}/{number}", session.namespace)
 
 
 def _turn(session: Session, message: Any, number: int) -> TurnRecord:

@@ -34,7 +34,10 @@ ROLES = {
 
 def first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
     """The first of these fields that is there and not blank, or None."""
-    return next((record[name] for name in names if is_given(record.get(name))), None)
+    for name in names:
+        if is_given(value := record.get(name)):
+            return value
+    return None
 
 
 def identifier(record: Mapping[str, Any], names: Sequence[str]) -> str | None:

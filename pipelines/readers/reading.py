@@ -12,7 +12,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -174,15 +173,24 @@ def _settled(found: Found, origin: Origin) -> Iterator[TurnRecord | DocumentReco
         record = item.record
         name = record.turn_id if isinstance(record, TurnRecord) else record.document_id
         if not _fits_utf8(record):
-            yield origin.refuse("has characters that are none (lone surrogates): mend the text", item.raw, item.place)
-        elif _key(name) in ids:
-            yield origin.refuse(f"duplicate id {name}: give every record its own", item.raw, item.place)
+            problem = "has characters that are none (lone surrogates): mend the text"
+        elif (key := _key(name)) in ids:
+            problem = f"duplicate id {name}: give every record its own"
         else:
-            ids.add(_key(name))
-            if isinstance(record, TurnRecord) and _key(record.source_ref) in refs:
-                record = replace(record, source_ref=record.turn_id)
-            refs.add(_key(record.source_ref))
-            yield record
+            ids.add(key)
+            yield _with_own_ref(record, refs)
+            continue
+        yield origin.refuse(problem, item.raw, item.place, record.namespace)
+
+
+def _with_own_ref(record: TurnRecord | DocumentRecord, refs: set[bytes]) -> TurnRecord | DocumentRecord:
+    """The record; a turn whose source_ref another turn of the file has already gets its turn_id as source_ref."""
+    if isinstance(record, TurnRecord) and record.source_ref != record.turn_id:
+        key = _key(record.source_ref)
+        if key in refs:
+            return replace(record, source_ref=record.turn_id)
+        refs.add(key)
+    return record
 
 
 def _key(text: str) -> bytes:
@@ -190,11 +198,13 @@ def _key(text: str) -> bytes:
 
 
 def _fits_utf8(record: TurnRecord | DocumentRecord) -> bool:
+    """Whether Arrow can hold all texts of the record: JSON may escape half of a surrogate pair."""
+    if isinstance(record, TurnRecord):
+        texts = (record.text, record.turn_id, record.source_ref, record.speaker, record.namespace)
+    else:
+        texts = (record.text, record.document_id, record.source_ref, record.title, record.namespace)
     try:
-        for field in dataclass_fields(record):
-            value = getattr(record, field.name)
-            if isinstance(value, str):
-                value.encode("utf-8")
+        "".join(texts).encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True

@@ -112,12 +112,15 @@ class Origin:
         """The namespace of whatever does not say its own."""
         return self.params.namespace or self.corpus
 
-    def refuse(self, reason: str, raw: object, place: str | None = None) -> Refused:
-        """A `Refused` for `raw`: a Piece, bytes, or any JSON value (then its JSON is the payload)."""
+    def refuse(self, reason: str, raw: object, place: str | None = None, namespace: str | None = None) -> Refused:
+        """A `Refused` for `raw`: a Piece, bytes, or any JSON value (then its JSON is the payload).
+
+        `place` is the file where it is not given, `namespace` the file's.
+        """
         piece = raw if isinstance(raw, Piece) else None
         whole = piece.raw if piece else _as_bytes(raw)
         return Refused(
-            namespace=storable(self.namespace),
+            namespace=storable(namespace or self.namespace),
             source_ref=storable(self.ref if place is None else place),
             reason=storable(reason),
             payload=whole[:PAYLOAD_BYTES],

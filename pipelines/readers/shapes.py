@@ -83,9 +83,14 @@ class ValueReader:
         try:
             yield from self._records(value, number, place)
         except InvalidRecord as problem:
-            yield self.origin.refuse(str(problem), value, place)
+            yield self.origin.refuse(str(problem), value, place, self._namespace(value))
         except RecursionError:
             yield self.origin.refuse("nested too deep to be read: flatten it", value, place)
+
+    def _namespace(self, value: Any) -> str:
+        """The namespace that a refused value was meant for, as far as it says one."""
+        said = fields.first(value, fields.NAMESPACES) if isinstance(value, Mapping) else None
+        return self.origin.params.namespace or (said if isinstance(said, str) else self.origin.namespace)
 
     def _records(self, value: Any, number: int, place: str) -> Iterator[Candidate | Refused]:
         shape = shape_of(value, self.origin.params.kind)

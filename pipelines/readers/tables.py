@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.readers import fields, pieces
+from pipelines.readers.encoding import ESCAPED
 from pipelines.readers.records import MIB, PAYLOAD_BYTES, Candidate, Origin, Piece, Refused
 from pipelines.readers.shapes import ValueReader
 from schemas.errors import InvalidRecord
@@ -104,7 +105,7 @@ def delimited(stream: BinaryIO, origin: Origin) -> Found:
         place = f"{origin.ref}#{number}"
         if problem is None and len(cells) != len(header):
             problem = f"line {piece.number} has {len(cells)} fields, the header has {len(header)}: quote or complete it"
-        if problem is None and any("\udc80" <= c <= "\udcff" for c in "".join(cells)):
+        if problem is None and not piece.raw.isascii() and ESCAPED.search("".join(cells)):
             problem = f"line {piece.number} has bytes that are not UTF-8: save the file as UTF-8"
         if problem:
             yield origin.refuse(problem, piece, place)

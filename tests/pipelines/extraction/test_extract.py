@@ -24,6 +24,7 @@ from pipelines.extraction import (
     extract_group,
     normal_form,
 )
+from pipelines.extraction.summary import centrality
 from schemas.errors import UsageError
 from schemas.table import TIME
 
@@ -85,7 +86,7 @@ FACTS = {
     "My sister and I baked sourdough bread.": "Ada's sister and they baked sourdough bread.",
     "Went to the pottery class with Tom.": "Ada went to the pottery class with Tom.",
     "Finished my thesis on lichens.": "Ada finished their thesis on lichens.",
-    "Inspired by your marathon, I joined a running club.": "Inspired by your marathon, Ada joined a running club.",
+    "Inspired by the marathon, I joined a running club.": "Inspired by the marathon, Ada joined a running club.",
     "So I don't eat peanuts anymore, Bea.": "Ada doesn't eat peanuts anymore",
     "I was a nurse when I was in Kenya.": "Ada was a nurse when they were in Kenya.",
     'My coach said "I love this team" after the tournament.': 'Ada\'s coach said "I love this team" after the tournament.',
@@ -201,6 +202,13 @@ def test_vectors_decide_which_sentences_are_central() -> None:
     assert "trombone" in unit(extract_group(table, near[[1, 0, 2, 3]], one), "summary")["text"]
 
 
+def test_centrality_is_lexrank() -> None:
+    near = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=np.float32)
+    middle, end = 0.05 + 0.85 * 2 * 0.2568, 0.2568
+    np.testing.assert_allclose(centrality(near, 0.85), [end, middle, end], atol=1e-3)
+    assert centrality(np.zeros((4, 4), dtype=np.float32), 0.85).tolist() == [0.25] * 4
+
+
 def test_a_document_keeps_its_sentences_as_facts_at_their_place_in_the_source() -> None:
     sentences = ("Lisbon Tram Museum", "The museum was opened in 1999.", "It shows 20 trams.")
     source = " ".join(sentences)
@@ -241,6 +249,12 @@ def test_other_languages_give_a_summary_and_are_never_rewritten(text: str) -> No
     found = extract_group(leaves(("Ada", text)))
     assert unit(found, "summary")["quotes"]
     assert all(u["quotes"] for u in found.units.to_pylist() if u["granularity"] == "fact")
+
+
+def test_chinese_words_are_what_a_text_repeats() -> None:
+    found = extract_group(leaves(("Ada", OTHER_LANGUAGES[1] + "机器学习很有意思！")))
+    assert {m["normal"] for m in found.mentions.to_pylist() if m["kind"] != "term"} == {"ada", "2023-05-07"}
+    assert unit(found, "keywords")["text"].split("; ") == ["北京大学", "机器学习"]
 
 
 def assert_sound(table: pa.Table, found: Extraction) -> None:

@@ -141,6 +141,14 @@ def test_duplicate_ids_are_refused_after_the_first(read_json):
     assert "duplicate id log/log.json/a" in refused.reason and b"message 2" in refused.payload
 
 
+def test_a_refusal_belongs_to_the_namespace_that_the_record_was_meant_for(read_bytes, read_json, locomo_sample):
+    rows = [message(1, user="ann", id=1), message(2, user="ann", id=1), message(3, user="ann", timestamp="never")]
+    records = read_bytes("log.jsonl", jsonl(*rows))
+    assert [type(r) for r in records] == [TurnRecord, Refused, Refused] and {r.namespace for r in records} == {"ann"}
+    locomo_sample["conversation"]["session_1"][0]["text"] = " "
+    assert only_refusal(read_json("talks.json", [locomo_sample])).namespace == "conv-1"
+
+
 def test_duplicate_documents_are_refused(read_json):
     rows = [{"id": 1, "title": "t", "text": "x"}, {"id": 1, "title": "t", "text": "y"}]
     assert "duplicate id" in only_refusal(read_json("d.json", rows)).reason
