@@ -159,8 +159,7 @@ def _measure(
     queries = source.take(held, shares.block_rows)
     true = recall_curve.truth(source, queries, held, metric, shares.block_rows)
     lists = faiss.read_index(str(folder / "lists.faiss"), faiss.IO_FLAG_MMAP_IFC)
-    row_bytes = source.dim * np.dtype(plan.dtype).itemsize
-    return recall_curve.measure(lists, queries, held, true, metric, row_bytes)
+    return recall_curve.measure(lists, queries, held, true, metric, plan)
 
 
 def _checked_keys(ids: np.ndarray | None, n: int) -> np.ndarray | None:

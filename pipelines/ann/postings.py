@@ -78,6 +78,16 @@ def closure(centres: faiss.IndexFlat, block: np.ndarray, plan: Plan) -> tuple[np
     return lines, lists[lines, columns]
 
 
+def queries_at_once(plan: Plan, metric: str, nprobe: int, limit: int, most: int) -> int:
+    """How many queries may be searched together so that their look-up tables stay below `limit` bytes, at most `most`.
+
+    An l2 scan of residual codes makes one table for each probed list, float32 and then 8 bits: 335 MB for 128 queries x 1024
+    lists x 32 codes. An inner product needs one table a query.
+    """
+    tables = nprobe if metric == "l2" and plan.residual else 1
+    return max(1, min(most, limit // (tables * plan.m * 16 * 5)))
+
+
 class Spill:
     """Entries of all blocks, partitioned by range of lists into `ranges` files below `folder`."""
 

@@ -19,11 +19,13 @@ import faiss
 import numpy as np
 
 from pipelines.ann.exact import best, faiss_metric
-from pipelines.ann.postings import pad_columns
+from pipelines.ann.params import Plan
+from pipelines.ann.postings import pad_columns, queries_at_once
 from pipelines.ann.source import VectorSource
 
 KS = (10, 100)
 BATCH = 128  # held-out queries searched at a time: 800 candidates each, and their look-up tables
+TABLE_BYTES = 8 << 20  # of their look-up tables
 MARGIN = 0.9  # 1,000 foreign questions on five subsets of the text vectors missed 0.6 to 1.07 of what `low` said
 SPARE = 28  # truth kept beyond k, to accept any of equally near rows
 _PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -58,16 +60,18 @@ def measure(
     own: np.ndarray,
     true: tuple[np.ndarray, np.ndarray],
     metric: str,
-    row_bytes: int,
+    plan: Plan,
 ) -> list[dict[str, Any]]:
     """Points {k, nprobe, rerank, recall, low, cost}, by k and cost, each better than all cheaper ones."""
+    row_bytes = queries.shape[1] * np.dtype(plan.dtype).itemsize
     entries = sum(lists.invlists.list_size(number) for number in range(lists.nlist))
     widest = min(_RERANK[10][-1], entries)
     queries = pad_columns(queries, lists.d)
     accepted = {k: _accepted(*true, k, metric) for k in KS}
     points = []
     for nprobe in [p for p in _PROBES if p < lists.nlist] + [min(lists.nlist, 2048)]:
-        seen = _seen_at(lists, queries, own, true[0], nprobe, widest)
+        batch = queries_at_once(plan, metric, nprobe, TABLE_BYTES, BATCH)
+        seen = _seen_at(lists, queries, own, true[0], nprobe, widest, batch)
         for k in KS:
             for rerank in [width for width in _RERANK[k] if width < widest] + [widest]:
                 hits = np.minimum(((seen < rerank) & accepted[k]).sum(axis=1), k)
@@ -97,14 +101,16 @@ def _accepted(rows: np.ndarray, scores: np.ndarray, k: int, metric: str) -> np.n
     return (scores >= edge if metric == "ip" else scores <= edge) & (rows >= 0)
 
 
-def _seen_at(lists: Any, queries: np.ndarray, own: np.ndarray, rows: np.ndarray, nprobe: int, width: int) -> np.ndarray:
+def _seen_at(
+    lists: Any, queries: np.ndarray, own: np.ndarray, rows: np.ndarray, nprobe: int, width: int, batch: int
+) -> np.ndarray:
     """Place of each truth row [b, t] among the first `width` candidates of its query, the query's own row not counted;
     `width` where it is not among them."""
     seen = np.full(rows.shape, width, np.int32)
     order = np.argsort(rows, axis=1)
     params = faiss.SearchParametersIVF(nprobe=nprobe)
-    for start in range(0, len(queries), BATCH):
-        _, found = lists.search(queries[start : start + BATCH], width, params=params)
+    for start in range(0, len(queries), batch):
+        _, found = lists.search(queries[start : start + batch], width, params=params)
         for line, candidates in enumerate(found, start):
             candidates = candidates[(candidates != own[line]) & (candidates >= 0)]
             ranked = rows[line, order[line]]

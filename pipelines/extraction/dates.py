@@ -12,6 +12,7 @@ year. Prices, versions, fractions and ages are not dates. About 2 us for a text 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -109,8 +110,13 @@ def _is_other_word(text: str, m: re.Match[str], groups: dict[str, str | None]) -
 
 
 def _longest(found: list[DateMention]) -> list[DateMention]:
+    """Of overlapping mentions the longest, then the first."""
     kept: list[DateMention] = []
+    starts: list[int] = []
     for mention in sorted(found, key=lambda d: (d.start - d.end, d.start)):
-        if all(mention.end <= k.start or mention.start >= k.end for k in kept):
-            kept.append(mention)
-    return sorted(kept, key=lambda d: d.start)
+        at = bisect_right(starts, mention.start)
+        after_previous = at == 0 or kept[at - 1].end <= mention.start
+        if after_previous and (at == len(kept) or mention.end <= starts[at]):
+            kept.insert(at, mention)
+            starts.insert(at, mention.start)
+    return kept

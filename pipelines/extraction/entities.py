@@ -9,6 +9,7 @@ proves nothing, so a lone first word is a name only if the lexicon has no such w
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from pipelines.extraction.unspaced import is_han
 from pipelines.extraction.words import VAGUE, Token, closed_class, lemmas, rarity, word_set
 
 _ADDRESS = re.compile(
-    r"https?://[^\s<>\"']+[\w/]|www\.[^\s<>\"']+[\w/]|[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+|(?<!\w)[@#]\w{2,}"
+    r"https?://[^\s<>\"']+[\w/]|www\.[^\s<>\"']+[\w/]|(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}|(?<!\w)[@#]\w{2,}"
 )
 _QUOTED = re.compile(r"[\"“”]([^\"“”\n]{2,60})[\"“”]|[«「『《]([^»」』》\n]{2,60})[»」』》]")
 _UNIT = (
@@ -157,11 +158,12 @@ def _in_sentence(group: Group, sentence: Sentence, capitalised: frozenset[str]) 
     text = group.leaves[sentence.leaf].text
     tokens, taken = sentence.tokens, [False] * len(sentence.tokens)
     found: list[Entity] = []
+    starts, ends = [t.start for t in tokens], [t.end for t in tokens]
     if sentence.caption and any(t.lower == "of" for t in tokens[:5]):
         taken[:5] = [i <= next(k for k, t in enumerate(tokens) if t.lower == "of") for i in range(len(tokens[:5]))]
 
     def claim(start: int, end: int, normal: str, kind: str) -> None:
-        inside = [i for i, t in enumerate(tokens) if start < t.end and t.start < end]
+        inside = range(bisect_right(ends, start), bisect_left(starts, end))
         if normal and inside and not any(taken[i] for i in inside):
             for i in inside:
                 taken[i] = True

@@ -2,7 +2,8 @@
 
 The default extractor (`rules@1`): summary, keywords and facts as units, entities as mentions, co-occurrences as triples. Pure and
 deterministic: a group's output depends on its own leaves (and their vectors) alone, so groups may be cut, ordered and spread at
-will. Measured on chat turns: over 1,000 turns a second on one core, without the embedding.
+will. Measured on one core, without the embedding: 2,000 to
+3,000 chat turns a second, 1,100 to 1,400 sentences of an encyclopedia.
 """
 
 from __future__ import annotations

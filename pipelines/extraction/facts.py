@@ -105,6 +105,8 @@ def _clauses(text: str, tokens: Sequence[Token]) -> list[Sequence[Token]]:
 def _without_frame(clause: Sequence[Token]) -> Sequence[Token]:
     """Without leading interjections, connectives and vocatives, and without a vocative at the end."""
     at = 0
+    if clause and clause[0].lower in ("thanks", "thank"):
+        at = next((i for i, t in enumerate(clause) if t.text in ",-–!"), len(clause))
     while at < len(clause):
         token, after = clause[at], clause[at + 1].text if at + 1 < len(clause) else ""
         filler = next((f for f in _FILLERS if tuple(t.lower for t in clause[at : at + len(f)]) == f), None)

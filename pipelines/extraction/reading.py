@@ -20,7 +20,6 @@ from pipelines.extraction.unspaced import cut_runs, recurring_words
 from pipelines.extraction.words import Token, guess_language, tag, tokenize
 from pipelines.segmentation.sentences import split_sentences
 
-_CAPTION = re.compile(r"\s*(\[[^\[\]]*\])\s*$")
 _OFFSET = re.compile(r"^(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?$", re.IGNORECASE)
 _ASSISTANTS = frozenset(["assistant", "ai", "bot", "system", "model", "chatbot", "agent"])
 _USERS = frozenset(["user", "human", "customer", "me", "you"])
@@ -107,11 +106,11 @@ def _body(row: dict) -> tuple[int, int, tuple[int, int] | None]:
         if prefix and text.startswith(f"{prefix}:"):
             start = len(prefix) + 1
             break
-    found = _CAPTION.search(text, start) if row["granularity"] == "turn" else None
-    if found and found.start() > start:
-        end, caption = found.start(), found.span(1)
-    elif found and row["speaker"]:
-        end, caption = start, found.span(1)
+    stop = len(text.rstrip())
+    opening = text.rfind("[", start, stop)
+    closed = row["granularity"] == "turn" and row["speaker"] and text.endswith("]", 0, stop)
+    if closed and opening >= 0 and "]" not in text[opening : stop - 1]:
+        end, caption = opening, (opening, stop)
     return start, end, caption
 
 

@@ -60,6 +60,7 @@ _CLOSED = {
     "R": "not very really too also just even still already always never often sometimes usually again ever soon now then here"
     " there maybe perhaps quite pretty rather almost only well together away back later today yesterday tomorrow tonight ago"
     " once twice definitely actually probably totally super lately recently finally especially currently much",
+    "V": "doing taking making getting going giving keeping putting bringing seeing trying looking",
     "M": "one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty hundred thousand million"
     " dozen couple first second third",
 }
@@ -279,8 +280,8 @@ def _inflected(lower: str) -> bool:
 @lru_cache(maxsize=1 << 14)
 def third_person(verb: str) -> str | None:
     """The -s form of a bare English verb; None when `verb` is no bare form or could be a past form (`put`, `read`)."""
-    if verb not in lemmas(verb).get("VERB", ()):
-        return None
+    if lemmas(verb).get("VERB", ()) != (verb,):
+        return None  # `found` is also the past of `find`
     if verb in lemminflect.getInflection(verb, "VBD"):
         return None
     forms = lemminflect.getInflection(verb, "VBZ")

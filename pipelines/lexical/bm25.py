@@ -89,19 +89,40 @@ class Lexical:
         return self._lengths[start:end]
 
 
-def scores(text: str, parts: Sequence[tuple[Lexical, int, int]]) -> list[np.ndarray]:
+Part = tuple[Lexical, int, int]
+"""Rows [start, end) of one index."""
+
+
+def scores(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
     """BM25 of a question against several row ranges that are one collection together -> f32 [end - start] for each."""
+    return _score(text, parts)[0]
+
+
+def shares(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
+    """`scores` as a share, 0 to 1, of what a unit that is nothing but the question's words could reach.
+
+    Unlike a z-score the share means the same in a collection of a hundred units and of a million.
+    """
+    found, ideal = _score(text, parts)
+    return [part / ideal for part in found] if ideal > 0 else found
+
+
+def _score(text: str, parts: Sequence[Part]) -> tuple[list[np.ndarray], float]:
     lengths = [index.lengths(start, end) for index, start, end in parts]
     n = sum(map(len, lengths))
     out = [np.zeros(len(part), np.float32) for part in lengths]
+    ideal = 0.0
     if not n:
-        return out
+        return out, ideal
     average = max(sum(float(part.sum()) for part in lengths) / n, 1.0)
     for word, weight in Counter(stem_terms(text)).items():
         found = [index.postings(word, start, end) for index, start, end in parts]
         df = sum(len(rows) for rows, _ in found)
-        idf = np.log1p((n - df + 0.5) / (df + 0.5))
+        if not df:
+            continue
+        idf = weight * float(np.log1p((n - df + 0.5) / (df + 0.5)))
+        ideal += idf * (K1 + 1.0)
         for (rows, tf), length, target in zip(found, lengths, out, strict=True):
             norm = K1 * (1.0 - B + B * length[rows] / average)
-            target[rows] += weight * idf * tf * (K1 + 1.0) / (tf + norm)
-    return out
+            target[rows] += idf * tf * (K1 + 1.0) / (tf + norm)
+    return out, ideal

@@ -256,7 +256,7 @@ def _mail(raw: bytes, origin: Origin) -> Parsed:
         said = _as_markdown(BeautifulSoup(said, "lxml"))
     if not str(said).strip():
         raise InvalidRecord("an e-mail without a text body: attachments are not read, deliver them as files")
-    people = [f"{name}: {message[name]}" for name in ("From", "To") if message[name]]
+    people = [f"{name}: {message[name]}" for name in ("Subject", "From", "To") if message[name]]
     sent = str(message["Date"]) if message["Date"] is not None else None
     return (
         str(message["Subject"] or ""),

@@ -117,12 +117,15 @@ def document_row(row: Mapping[str, Any], origin: Origin, number: int) -> Documen
     text = fields.plain_text(fields.first(row, fields.TEXTS))
     if not text.strip():
         raise InvalidRecord("a document without text: give it a text, or take it out")
+    title = fields.identifier(row, fields.TITLES)
+    if title and title not in text[: len(title) + 200]:
+        text = f"{title}\n\n{text}"  # a title is part of what a document says, and often names what its text only calls "it"
     given = fields.first(row, fields.DOCUMENT_TIMES)
     moment = read_moment(given) if given is not None else None
     return DocumentRecord(
         document_id=qualify(origin.namespace, ref),
         namespace=origin.namespace,
-        title=fields.identifier(row, fields.TITLES) or own or f"{origin.name} {number}",
+        title=title or own or f"{origin.name} {number}",
         text=text,
         media_type="text/plain",
         published_at=moment.at if moment else None,

@@ -1,8 +1,8 @@
 """One question against the shards of a snapshot: channels, evidence on leaves, hits at the asked granularity.
 
-Every channel (dense and lexical, at several levels of granularity) scores the units of its level. Scores become z-scores over
-the scope of the question, so that channels add up, and move to the leaves a unit covers (turns, sentences): the best unit of a
-level that covers a leaf speaks for it. A unit of the asked granularity gathers, channel by channel, the best of its leaves.
+Every channel (dense and lexical, at several levels of granularity) scores the units of its level: cosines as z-scores over the
+scope of the question, BM25 as the share of the question's words that is met, so that channels add up. Scores move to the leaves a unit
+covers (turns, sentences): the best unit of a level that covers a leaf speaks for it. A unit of the asked granularity gathers, channel by channel, the best of its leaves.
 Scopes up to `exact_rows` units of a level are scanned exactly; larger ones ask the ANN index for candidates and estimate the
 z-score from a sample. Cost: one pass over the scope's vectors and a few over its leaves.
 """
@@ -178,7 +178,7 @@ class Recall:
         return Answer(_best(candidates, query), confidence)
 
     def _evidence(self, scope: _Scope, text: str, vector: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
-        """Weighted z-scores of every channel on the scope's leaves, and the highest cosine seen."""
+        """Weighted scores of every channel on the scope's leaves, and the highest cosine seen."""
         evidence, best = {}, 0.0
         for level, parts in scope.parts.items():
             if not parts:
@@ -188,9 +188,8 @@ class Recall:
                 best = max(best, max(float(c.max()) for c in cosines))
                 evidence[f"dense:{level}"] = weight * _to_leaves(scope.n_leaves, parts, z)
             if weight := self.params.lexical.get(level):
-                found = lexical.scores(text, [(p.shard.lexical, p.start, p.end) for p in parts])
-                z = _standardise(found, np.concatenate(found))
-                evidence[f"lexical:{level}"] = weight * _to_leaves(scope.n_leaves, parts, z)
+                shares = lexical.shares(text, [(p.shard.lexical, p.start, p.end) for p in parts])
+                evidence[f"lexical:{level}"] = weight * _to_leaves(scope.n_leaves, parts, shares)
         return evidence, min(max(best, 0.0), 1.0)
 
     def _dense(self, parts: list[_Part], vector: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

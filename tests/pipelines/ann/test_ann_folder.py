@@ -182,8 +182,8 @@ print(peak[0] - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_follows_the_budget_not_the_file(tmp_path):
-    np.save(tmp_path / "vectors.npy", rows(60_000, 256))
-    budget = 48 << 20  # the vectors are 61 MB, their codes and replicas 15 MB
+    np.save(tmp_path / "vectors.npy", rows(40_000, 320))
+    budget = 44 << 20  # the vectors are 51 MB, their codes and replicas 14 MB
     command = [
         sys.executable,
         "-c",

@@ -86,6 +86,8 @@ FACTS = {
     "My sister and I baked sourdough bread.": "Ada's sister and they baked sourdough bread.",
     "Went to the pottery class with Tom.": "Ada went to the pottery class with Tom.",
     "Finished my thesis on lichens.": "Ada finished their thesis on lichens.",
+    "Last week, I found old notebooks!": "Last week (2023-05-01 to 2023-05-07), Ada found old notebooks!",
+    "Thanks for asking, I bought a violin in Vienna.": "Ada bought a violin in Vienna.",
     "Inspired by the marathon, I joined a running club.": "Inspired by the marathon, Ada joined a running club.",
     "So I don't eat peanuts anymore, Bea.": "Ada doesn't eat peanuts anymore",
     "I was a nurse when I was in Kenya.": "Ada was a nurse when they were in Kenya.",
@@ -309,6 +311,13 @@ def test_no_leaves_give_empty_tables_and_lengths_must_agree() -> None:
         extract(leaves(*TALK), np.zeros((3, 2), dtype=np.float32))
     with pytest.raises(UsageError, match="speaker"):
         extract_group(leaves(*TALK).drop_columns(["speaker"]))
+
+
+@pytest.mark.parametrize("piece", ["May 7 ", "a.b@", "\n", "@x", "[ ", '"A', "www.", "1,", "I "])
+def test_long_repetitive_texts_cost_linear_time(piece: str) -> None:
+    began = process_time()
+    extract_group(leaves(("Ada", piece * (60_000 // len(piece)))))
+    assert process_time() - began < 5
 
 
 def locomo_turns(path: Path) -> pa.Table:

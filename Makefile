@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+READY := $(VENV)/.ready
+DEMO_STORE := demo-store
+SAMPLE := tests/sample_corpus
+
+.PHONY: setup demo test soak check bench clean
+
+setup: $(READY)
+
+# One stamp file: setting up again costs nothing until the pins change. torch is named first so that its pinned build is taken.
+$(READY): pyproject.toml infra/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Engraph needs Python 3.11 or 3.12, this is " + sys.version.split()[0] + ": make PYTHON=python3.11") if not (3, 11) <= sys.version_info < (3, 13) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c infra/constraints.txt torch==2.13.0
+	$(PIP) install -c infra/constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	@ENGRAPH=$(BIN)/engraph sh infra/demo.sh $(SAMPLE) $(DEMO_STORE)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak -s
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy flows jobs pipelines schemas engraph.py
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/engraph bench embed
+	$(BIN)/engraph bench ingest
+
+clean:
+	rm -rf $(VENV) $(DEMO_STORE) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
