@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO_STORE := demo-store
 SAMPLE := tests/sample_corpus
 
-.PHONY: setup demo test soak check bench clean
+.PHONY: setup demo test soak check bench readme figures clean
 
 setup: $(READY)
 
@@ -32,10 +32,18 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy flows jobs pipelines schemas engraph.py
 	$(BIN)/lint-imports
+	$(BIN)/python infra/readme.py --check
 
 bench: $(READY)
 	$(BIN)/engraph bench embed
 	$(BIN)/engraph bench ingest
+	$(BIN)/engraph bench ann
+
+readme: $(READY)
+	$(BIN)/python infra/readme.py
+
+figures: $(READY)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python infra/readme.py --figures
 
 clean:
 	rm -rf $(VENV) $(DEMO_STORE) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
 from pipelines.embedding import resolve_encoder
-from pipelines.embedding.model_folder import find_model
+from pipelines.embedding.model_folder import model_folder
 from schemas.errors import EngraphError
 
 PACKAGES = ("pyarrow", "polars", "duckdb", "faiss-cpu", "torch", "sentence-transformers", "fsspec")
@@ -57,7 +57,7 @@ def _package(name: str) -> dict:
 def _encoder(spec: str | None) -> dict:
     try:
         chosen = resolve_encoder(spec)
-        return _check("encoder", True, f"{chosen.name} at {find_model(chosen.model)}")
+        return _check("encoder", True, f"{chosen.name} at {model_folder(chosen.model)}")
     except EngraphError as problem:
         return _check("encoder", False, str(problem), "set ENGRAPH_ENCODER to a model that can be loaded")
 

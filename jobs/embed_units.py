@@ -130,7 +130,7 @@ def _encode(run: Run, plans, shards, pool: EmbeddingPool) -> Iterator[tuple[_Wor
             if run.lake.complete(fileset):
                 continue
             of = -(-table.num_rows // SHARD_TEXTS)
-            cache = _copies(run, bucket, table)
+            cache = _copies(run, fileset.day, bucket, table)
             for number in range(of):
                 mark = run.lake.shard_mark(fileset, number, of)
                 if mark:
@@ -151,13 +151,17 @@ def _encode(run: Run, plans, shards, pool: EmbeddingPool) -> Iterator[tuple[_Wor
         yield waiting.popleft(), vectors
 
 
-def _copies(run: Run, bucket: int, texts: pa.Table) -> pa.Table | None:
-    """Vectors of `texts` in any complete fileset of this hash bucket, published or not."""
+def _copies(run: Run, today: dt.date, bucket: int, texts: pa.Table) -> pa.Table | None:
+    """Vectors of `texts` in any complete fileset of this hash bucket, published or not.
+
+    The draft's earlier days are left out: `_plan` has looked there, and reading all vectors every night would cost the corpus.
+    """
     found = []
+    seen = {f.folder for f in run.catalogue.select("embeddings", bucket=bucket, before=today)}
     for day in run.lake.names("lake/embeddings"):
         folder = f"lake/embeddings/{day}/bucket={bucket:02d}"
         for fp in run.lake.names(folder):
-            if not run.lake.exists(f"{folder}/{fp}/manifest.json"):
+            if f"{folder}/{fp}" in seen or not run.lake.exists(f"{folder}/{fp}/manifest.json"):
                 continue
             fileset = Fileset("embeddings", "", dt.date.fromisoformat(day.removeprefix("day=")), bucket, fp)
             if run.lake.manifest(fileset).params.get("encoder") == run.encoder.name:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.store import ledger
 from jobs.store.reader import Store
 from pipelines.evaluation import Question, Ranked, Scores, load_questions, score
-from pipelines.recall import Answer, Query, Recall, RecallParams
+from pipelines.recall import Answer, Query, RecallParams
 from schemas.errors import UsageError
 
 DEPTH = 50
@@ -107,7 +107,9 @@ def _ranked(answer: Answer) -> Ranked:
 
 
 def _together(snapshot: int, dataset: str, n: int, scores: list[Scores], seconds: float) -> Evaluation:
-    metrics, intervals, by_category = {}, {}, {}
+    metrics: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    by_category: dict[str, dict[str, float]] = {}
     for found in scores:
         metrics |= found.metrics
         intervals |= found.intervals
@@ -138,13 +140,12 @@ def record(store: Store, evaluation: Evaluation, *, now: dt.datetime) -> None:
 def ablations(params: RecallParams) -> dict[str, RecallParams]:
     """The fusion, each channel alone, and the fusion without each channel."""
     found = {"fusion": params}
-    channels = [("dense", level) for level in params.dense] + [("lexical", level) for level in params.lexical]
-    for kind, level in channels:
-        alone = {"dense": {}, "lexical": {}} | {kind: {level: 1.0}}
-        found[f"only {kind}:{level}"] = replace(params, **alone)
-        rest = {name: weight for name, weight in getattr(params, kind).items() if name != level}
-        found[f"without {kind}:{level}"] = replace(params, **{kind: rest})
+    for level in params.dense:
+        rest = {name: weight for name, weight in params.dense.items() if name != level}
+        found[f"only dense:{level}"] = replace(params, dense={level: 1.0}, lexical={})
+        found[f"without dense:{level}"] = replace(params, dense=rest)
+    for level in params.lexical:
+        rest = {name: weight for name, weight in params.lexical.items() if name != level}
+        found[f"only lexical:{level}"] = replace(params, dense={}, lexical={level: 1.0})
+        found[f"without lexical:{level}"] = replace(params, lexical=rest)
     return found
-
-
-__all__ = ["Evaluation", "Recall", "ablations", "evaluate_recall", "record"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.engines.local import GROUP, Stage, run_partition
+from jobs.engines.local import GROUP, Group, Stage, run_partition
 from jobs.groups import group_column, history, live_units, of_groups, touched_groups, turns_of
 from jobs.run import Run
 from jobs.segment_records import versioned
 from pipelines.extraction import EXTRACTOR, Extraction, ExtractParams, extract
 from pipelines.graph.entities import entity_id
 from pipelines.segmentation.units import CountTokens, draft_units
+from schemas.fingerprint import fingerprint
 from schemas.ids import derived_id
 from schemas.tables import TABLES
 
@@ -40,7 +41,7 @@ def stage(params: ExtractionParams) -> Stage:
 def extract_memories(run: Run, day: dt.date, bucket: int, params: ExtractionParams, count_tokens: CountTokens) -> None:
     """Bring what is extracted from one partition up to date."""
     this = stage(params)
-    segmented = run.catalogue.get("memory_units", "segment", day, bucket)
+    segmented = run.catalogue.select("memory_units", stage="segment", bucket=bucket, day=day)
 
     def compute(groups: list[str]) -> dict[str, pa.Table]:
         leaves, vectors = _leaves(run, bucket, day, groups)
@@ -48,8 +49,14 @@ def extract_memories(run: Run, day: dt.date, bucket: int, params: ExtractionPara
         tables = versioned(run, this, bucket, day, groups, _drafts(found, leaves, count_tokens))
         return tables | _new_mentions(found, _arrived_today(run, bucket, day, groups), day)
 
-    inputs = [history(run, bucket, day), segmented.fingerprint]
-    run_partition(run, this, day, bucket, inputs=inputs, plan=lambda: touched_groups(run, bucket, day), compute=compute)
+    def plan() -> list[Group]:
+        """What is extracted also depends on how the sentences were cut."""
+        cut = [(m.stage_version, m.params) for m in map(run.lake.manifest, segmented)]
+        groups = touched_groups(run, bucket, day)
+        return [replace(g, hash=fingerprint(g.hash, cut)) for g in groups]
+
+    inputs = [history(run, bucket, day), *(f.fingerprint for f in segmented)]
+    run_partition(run, this, day, bucket, inputs=inputs, plan=plan, compute=compute)
 
 
 LEAF_COLUMNS = [
@@ -60,13 +67,13 @@ LEAF_COLUMNS = [
 
 def _leaves(run: Run, bucket: int, day: dt.date, groups: list[str]) -> tuple[pa.Table, np.ndarray]:
     """Turns and sentences of `groups`, in order, and their vectors."""
-    turns = pl.from_arrow(turns_of(run, bucket, day, groups)).select(
+    turns = pl.DataFrame(turns_of(run, bucket, day, groups)).select(
         pl.col("turn_id").alias("unit_id"), "namespace", pl.col("session_id").alias("group_id"),
         pl.lit("turn").alias("granularity"), "speaker", "role", "text", "source_ref",
         pl.lit(0, pl.Int32).alias("start"), pl.col("said_at").alias("event_time"), "zone", "content_hash",
     )  # fmt: skip
     where = of_groups(groups) & (ds.field("granularity") == "sentence")
-    units = pl.from_arrow(live_units(run, bucket, until=day, where=where, stage="segment"))
+    units = pl.DataFrame(live_units(run, bucket, until=day, where=where, stage="segment"))
     spans = pl.col("source_spans").list.first()
     sentences = units.sort("document_id", "ordinal").select(
         "unit_id", "namespace", pl.col("document_id").alias("group_id"), "granularity",
@@ -120,18 +127,18 @@ def _arrived_today(run: Run, bucket: int, day: dt.date, groups: list[str]) -> pa
 
 
 def _new_mentions(found: Extraction, leaves: pa.Table, day: dt.date) -> dict[str, pa.Table]:
-    fresh = pl.from_arrow(leaves)
-    mentions = pl.from_arrow(found.mentions).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
-    triples = pl.from_arrow(found.triples).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
-    mentions = mentions.with_columns(entity_id=_entity_ids(mentions, "normal")) if mentions.height else None
+    fresh = pl.DataFrame(leaves)
+    mentions = pl.DataFrame(found.mentions).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
+    triples = pl.DataFrame(found.triples).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
     return {
-        "mentions": _with_group("mentions", mentions),
-        "triples": _with_group("triples", _triple_rows(triples) if triples.height else None),
+        "mentions": _with_group("mentions", mentions.with_columns(entity_id=_entity_ids(mentions, "normal"))),
+        "triples": _with_group("triples", _triple_rows(triples)),
     }
 
 
 def _entity_ids(frame: pl.DataFrame, column: str) -> pl.Series:
-    return pl.Series([entity_id(ns, normal) for ns, normal in frame.select("namespace", column).iter_rows()])
+    ids = [entity_id(namespace, normal) for namespace, normal in frame.select("namespace", column).iter_rows()]
+    return pl.Series(ids, dtype=pl.String)
 
 
 def _triple_rows(triples: pl.DataFrame) -> pl.DataFrame:
@@ -144,6 +151,6 @@ def _triple_rows(triples: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _with_group(name: str, frame: pl.DataFrame | None) -> pa.Table:
+def _with_group(name: str, frame: pl.DataFrame) -> pa.Table:
     schema = TABLES[name].schema.append(pa.field(GROUP, pa.string()))
-    return schema.empty_table() if frame is None else frame.select(schema.names).to_arrow().cast(schema)
+    return frame.select(schema.names).to_arrow().cast(schema)

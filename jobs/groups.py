@@ -28,25 +28,29 @@ def history(run: Run, bucket: int, day: dt.date) -> str:
 
 
 def touched_groups(run: Run, bucket: int, day: dt.date) -> list[Group]:
-    """Sessions and documents with records of `day`, each with the hash of all its records up to that day."""
+    """Sessions and documents with records of `day`, each with the hash of all its records up to that day.
+
+    Replaced records count too: what they yielded decides which units the later ones supersede.
+    """
     groups = []
     for table, group, key in (("turns", "session_id", "turn_id"), ("documents", "document_id", "document_id")):
         today = run.catalogue.select(table, bucket=bucket, day=day)
         ids = pc.unique(run.lake.read(table, today, columns=[group])[group].combine_chunks())
         until = run.catalogue.select(table, bucket=bucket, until=day)
-        columns = list({group, key, "record_hash"})
-        rows = latest(run.lake.read(table, until, columns=columns, where=ds.field(group).isin(ids)), key)
-        frame = pl.from_arrow(rows).sort(key).group_by(group, maintain_order=True).agg(pl.col("record_hash"))
+        columns = list(dict.fromkeys((group, key, "record_hash", "day")))
+        rows = pl.DataFrame(run.lake.read(table, until, columns=columns, where=ds.field(group).isin(ids)))
+        by_group = rows.sort(key, "day").group_by(group, maintain_order=True)
+        frame = by_group.agg(pl.col("day"), pl.col("record_hash"), pl.n_unique(key).alias("records"))
         groups += [
-            Group(id_, fingerprint(hashes), len(hashes))
-            for id_, hashes in frame.select(group, "record_hash").iter_rows()
+            Group(id_, fingerprint(days, hashes), records)
+            for id_, days, hashes, records in frame.select(group, "day", "record_hash", "records").iter_rows()
         ]
     return groups
 
 
 def latest(rows: pa.Table, key: str) -> pa.Table:
     """The last row of each key; rows come in day order, so a correction stands."""
-    frame = pl.from_arrow(rows)
+    frame = pl.DataFrame(rows)
     return frame.unique(key, keep="last", maintain_order=True).to_arrow().cast(rows.schema)
 
 

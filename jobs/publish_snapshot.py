@@ -10,7 +10,7 @@ import numpy as np
 from jobs.build_indexes import open_shard
 from jobs.run import Run
 from jobs.store import snapshots
-from jobs.store.views import connect, row_counts
+from jobs.store.views import connect, row_counts, scalar
 from pipelines.recall import Query, Recall
 from schemas.errors import GateFailed, UsageError
 from schemas.manifest import Gate, Snapshot
@@ -73,16 +73,15 @@ def check_gates(run: Run, parent: Snapshot | None, index: dict[str, str], encode
 def _counts(run: Run) -> Gate:
     """Every source record is exactly one current leaf-bearing unit; every delivery is accounted for."""
     con = connect(run.lake, run.catalogue)
-    count = "SELECT count(*) FROM memory_units WHERE granularity = ?"
-    wrong = [
-        f"{have} {table}, {units} units of granularity {granularity}"
-        for table, granularity in (("turns", "turn"), ("documents", "document"))
-        if (have := con.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-        != (units := con.execute(count, [granularity]).fetchone()[0])
-    ]
-    lost = con.execute("SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")
-    if missing := lost.fetchone()[0]:
-        wrong.append(f"{missing} records read but neither written nor quarantined")
+    wrong = []
+    for table, granularity in (("turns", "turn"), ("documents", "document")):
+        have = scalar(con, f"SELECT count(*) FROM {table}")
+        units = scalar(con, "SELECT count(*) FROM memory_units WHERE granularity = ?", [granularity])
+        if have != units:
+            wrong.append(f"{have} {table}, {units} units of granularity {granularity}")
+    lost = scalar(con, "SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")
+    if lost:
+        wrong.append(f"{lost} records read but neither written nor quarantined")
     return Gate(name="counts add up", passed=not wrong, detail="; ".join(wrong))
 
 

@@ -35,7 +35,8 @@ from schemas.manifest import Fileset
 from schemas.tables import TABLES
 
 STAGE, VERSION = "read", 1
-SPOOL_ROWS = 50_000
+SPOOL_BYTES = 64_000_000
+ROW_BYTES = 1_000  # what a record weighs besides its text
 IDS = {"turns": "turn_id", "documents": "document_id"}
 SORT = {"turns": ("session_id", "turn_no", "turn_id"), "documents": ("document_id",)}
 
@@ -51,8 +52,8 @@ class Spool:
 
     def add(self, table: str, day: dt.date, bucket: int, row: dict) -> None:
         self._rows[table, day, bucket].append(row)
-        self._held += 1
-        if self._held >= SPOOL_ROWS:
+        self._held += ROW_BYTES + len(row.get("text") or row.get("payload") or b"")
+        if self._held >= SPOOL_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -112,7 +113,8 @@ def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *,
         try:
             for i, source in enumerate(sources):
                 hash_ = file_hash(source)
-                delivery_id = fingerprint(hash_, source.source_ref, params.kind, params.namespace)
+                # two corpora may hold the same file under the same name: each is its own delivery
+                delivery_id = fingerprint(hash_, source.source_ref, source.corpus, params.kind, params.namespace)
                 if delivery_id in known:
                     refused += known[delivery_id]
                 else:

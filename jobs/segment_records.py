@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -14,13 +15,21 @@ from pipelines.segmentation import PassageParams, segment_conversations, segment
 from pipelines.segmentation.units import CountTokens
 
 
-def stage(params: PassageParams) -> Stage:
+@dataclass(frozen=True)
+class SegmentingParams:
+    """Passages are measured in the encoder's tokens, so the encoder is part of their identity."""
+
+    encoder: str
+    passages: PassageParams
+
+
+def stage(params: SegmentingParams) -> Stage:
     return Stage("segment", 1, ("memory_units", "operations"), params)
 
 
 def segment_records(run: Run, day: dt.date, bucket: int, params: PassageParams, count_tokens: CountTokens) -> None:
     """Bring the structural units of one partition up to date."""
-    this = stage(params)
+    this = stage(SegmentingParams(run.encoder.name, params))
 
     def compute(groups: list[str]) -> dict[str, pa.Table]:
         turns, documents = turns_of(run, bucket, day, groups), documents_of(run, bucket, day, groups)

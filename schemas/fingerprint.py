@@ -7,13 +7,18 @@ Batch size, engine, worker count and paths never enter. An output whose fingerpr
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import json
 from typing import Any
 
 
 def canonical(value: Any) -> Any:
-    """The JSON form that is hashed: dataclasses become objects, sets and tuples sorted or plain lists."""
+    """The JSON form that is hashed: dataclasses become objects, sets and tuples sorted or plain lists.
+
+    Raises:
+        TypeError: a value whose text could differ between processes, so that nothing would ever be up to date.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -24,7 +29,9 @@ def canonical(value: Any) -> Any:
         return [canonical(v) for v in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    return str(value)
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot be part of a fingerprint: give text, numbers, dates or dataclasses")
 
 
 def fingerprint(*parts: Any) -> str:

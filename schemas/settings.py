@@ -5,10 +5,17 @@ Only what a machine or a team decides; what decides results (encoder, extractor)
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from schemas.errors import UsageError
 
@@ -28,11 +35,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ENGRAPH_", env_nested_delimiter="__", extra="ignore")
 
-    store: str = Field("./store", description="folder or URL of the store")
-    encoder: str | None = Field(None, description="sentence-transformers model, name or path; default all-MiniLM-L6-v2")
-    buckets: int = Field(16, ge=1, le=4096, description="partitions by namespace, fixed when a store is made")
-    workers: int | None = Field(None, ge=1, description="processes that embed; default one per core")
-    lock_wait_s: float = Field(600.0, ge=0, description="how long a writer waits for another writer")
+    store: str = Field(default="./store", description="folder or URL of the store")
+    encoder: str | None = Field(
+        default=None, description="sentence-transformers model, name or path; default all-MiniLM-L6-v2"
+    )
+    buckets: int = Field(default=16, ge=1, le=4096, description="partitions by namespace, fixed when a store is made")
+    workers: int | None = Field(default=None, ge=1, description="processes that embed; default one per core")
+    lock_wait_s: float = Field(default=600.0, ge=0, description="how long a writer waits for another writer")
     corpora: dict[str, Corpus] = Field(default_factory=dict)
 
     @classmethod
@@ -56,16 +65,21 @@ def load_settings(store: str | None, config: Path | None) -> Settings:
     """
     if config is not None and not config.exists():
         raise UsageError(f"no settings file {config}: check --config")
-    chosen = store or Settings().store
-    file = config or (None if "://" in chosen else Path(chosen).absolute().parent / "engraph.toml")
-
-    class FromFile(Settings):
-        model_config = SettingsConfigDict(Settings.model_config, toml_file=file)  # type: ignore[misc]
-
+    file = config
     try:
-        settings = FromFile(store=store) if store else FromFile()
+        if config is None:
+            chosen = store or Settings().store
+            file = None if "://" in chosen else Path(chosen).absolute().parent / "engraph.toml"
+
+        class FromFile(Settings):
+            model_config = SettingsConfigDict(Settings.model_config, toml_file=file)  # type: ignore[misc]
+
+        return FromFile(store=store) if store else FromFile()
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
         raise UsageError(f"setting {where}: {first['msg']} (in {file} or ENGRAPH_ variables)") from None
-    return settings
+    except SettingsError as problem:
+        raise UsageError(f"{problem} (an ENGRAPH_ variable: give JSON, or one variable per level with __)") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"{file} is not TOML: {problem}") from None

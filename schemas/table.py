@@ -74,6 +74,7 @@ class TableSchema:
                 found.append(f"column {f.name} has {col.null_count} nulls, none allowed")
         if not found:
             found += [message for check in self.checks if (message := check(table))]
+        if all(k in table.column_names and _same_type(table[k].type, self.schema.field(k).type) for k in self.key):
             found += self._duplicate_keys(table)
         return found
 

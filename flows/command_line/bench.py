@@ -8,17 +8,18 @@ from typing import Annotated
 import typer
 
 from flows.command_line import options
-from schemas.errors import UsageError
-
-KINDS = ("embed", "ingest", "recall", "ann")
+from flows.command_line.progress import Bars
 
 
 def bench(
     kind: Annotated[str, typer.Argument(help="embed, ingest, recall or ann.")],
     data: Annotated[
-        Path | None, typer.Argument(help="Sentences (embed), a corpus (ingest, recall), a .npy file (ann).")
+        Path | None,
+        typer.Argument(help="Sentences (embed), questions (recall), a .npy file (ann); default made-up ones."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many sentences or vectors.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Sentences, turns of the smallest corpus, questions, or vectors.")
+    ] = None,
     store: options.Store = None,
     as_json: options.Json = False,
     profile: options.Profile = "local",
@@ -30,8 +31,7 @@ def bench(
     from jobs import benchmarks
 
     session = options.session(store, as_json, config, now, profile)
-    if kind not in KINDS:
-        raise UsageError(f"nothing to measure called {kind!r}: use one of {', '.join(KINDS)}")
-    rows = benchmarks.run(kind, data, limit=limit, store=session.store)
+    with Bars() as bars:
+        rows = benchmarks.run(kind, data, limit=limit, store=session.store, now=session.now, progress=bars)
     options.print_json(rows) if as_json else print(benchmarks.as_markdown(rows))
     return 0

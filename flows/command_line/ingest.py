@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -12,11 +12,12 @@ from flows.command_line.progress import Bars
 from schemas.errors import UsageError
 
 REFUSED = 3
+Kind = Literal["auto", "conversation", "document"]
 
 
 def ingest(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs.")],
-    kind: Annotated[str, typer.Option(help="auto, conversation or document.")] = "auto",
+    kind: Annotated[Kind, typer.Option(help="What the files hold.")] = "auto",
     namespace: Annotated[
         str | None, typer.Option(help="Namespace of everything read; default from the source.")
     ] = None,
@@ -39,8 +40,6 @@ def ingest(
     from pipelines.readers import ReadParams, find_sources, reader_name
 
     session = options.session(store, as_json, config, now, profile)
-    if kind not in ("auto", "conversation", "document"):
-        raise UsageError(f"--kind {kind!r} is unknown: use auto, conversation or document")
     if extractor != "rules":
         raise UsageError(f"--extractor {extractor!r} is not available in this version: use rules")
     params = ReadParams(kind=kind, namespace=namespace)

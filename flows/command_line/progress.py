@@ -7,7 +7,15 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 QUIET_S = 2.0
 LINE_EVERY_S = 5.0
@@ -20,7 +28,7 @@ class Bars:
         self._begun = time.monotonic()
         self._stage_begun: dict[str, float] = {}
         self._last_line = self._begun
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._bars: Progress | None = None
 
     def __enter__(self) -> Bars:
@@ -52,8 +60,8 @@ class Bars:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, rate="")
         task = self._bars.tasks[self._tasks[stage]]
-        rate = f"{task.speed:,.0f}/s" if task.speed else ""
-        self._bars.update(self._tasks[stage], completed=done, total=total, rate=rate)
+        speed = f"{task.speed:,.0f}/s" if task.speed else ""
+        self._bars.update(self._tasks[stage], completed=done, total=total, rate=speed)
 
     def say(self, message: str) -> None:
         """A line that is always shown."""

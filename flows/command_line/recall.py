@@ -50,6 +50,7 @@ def recall(
         if out is None:
             raise UsageError("--queries needs --out FILE for the answers")
         return _recall_many(session, queries, out, k)
+    assert question is not None
     from jobs.store.reader import open_store
     from pipelines.recall import Query
 
@@ -97,12 +98,13 @@ def _show(answer, seconds: float, number: int, explain: bool) -> None:
 
 def _recall_many(session: options.Session, queries: Path, out: Path, k: int) -> int:
     from jobs.store.reader import open_store
+    from pipelines.recall import Answer
 
     rows = list(_questions(queries))
     by_moment: dict[str | None, list[int]] = {}
     for i, row in enumerate(rows):
         by_moment.setdefault(row.get("as_of"), []).append(i)
-    answers: dict[int, object] = {}
+    answers: dict[int, Answer] = {}
     for moment, members in by_moment.items():
         with open_store(session.store, as_of=options.moment(moment, "as_of")) as opened:
             for start in range(0, len(members), BATCH):

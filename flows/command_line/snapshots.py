@@ -36,27 +36,14 @@ def list_snapshots(
     session = options.session(store, as_json, config, None)
     lake = _lake(session)
     found = [snapshots.load(lake, n) for n in snapshots.numbers(lake)]
-    rows = [
-        {
-            "snapshot": s.number,
-            "created_at": s.created_at.isoformat(),
-            "parent": s.parent,
-            "restored_from": s.restored_from,
-            "forced": s.forced,
-            "encoder": s.encoder,
-            "rows": s.rows,
-        }
-        for s in found
-    ]
     if as_json:
-        options.print_json(rows)
-    else:
-        for row in rows:
-            note = f"  restored from {row['restored_from']}" if row["restored_from"] else ""
-            note += f"  forced: {row['forced']}" if row["forced"] else ""
-            print(
-                f"{row['snapshot']:>5}  {row['created_at'][:19]}  {row['rows'].get('memory_units', 0):>9,} units{note}"
-            )
+        fields = {"number", "created_at", "parent", "restored_from", "forced", "encoder", "rows"}
+        options.print_json([s.model_dump(mode="json", include=fields) for s in found])
+        return 0
+    for s in found:
+        note = f"  restored from {s.restored_from}" if s.restored_from else ""
+        note += f"  forced: {s.forced}" if s.forced else ""
+        print(f"{s.number:>5}  {s.created_at:%Y-%m-%d %H:%M:%S}  {s.rows.get('memory_units', 0):>9,} units{note}")
     return 0
 
 

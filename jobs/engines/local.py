@@ -78,8 +78,8 @@ def _make(
     done = 0
     marks: list[list[Shard]] = [[] for _ in filesets]
     for number, members in enumerate(shards):
-        found = [run.lake.shard_mark(f, number, len(shards)) for f in filesets]
-        if not all(found):
+        found = [mark for f in filesets if (mark := run.lake.shard_mark(f, number, len(shards)))]
+        if len(found) < len(filesets):
             tables = _make_shard(stage, members, compute, previous, piece)
             found = [
                 run.lake.write_shard(f, number, len(shards), *_lay_out(f.table, tables[f.table], members))
@@ -145,8 +145,9 @@ class _Previous:
         self.filesets: dict[str, Fileset] = {}
         self.where: dict[str, dict[str, tuple[Shard, int, int]]] = {}
         self.hashes: dict[str, str] = {}
-        old = [run.parent.get(f.table, stage.name, f.day, f.bucket) for f in filesets]
-        if not all(old) or not all(run.lake.complete(f) for f in old):
+        found = [run.parent.get(f.table, stage.name, f.day, f.bucket) for f in filesets]
+        old = [f for f in found if f is not None and run.lake.complete(f)]
+        if len(old) < len(filesets):
             return
         for fileset in old:
             manifest = run.lake.manifest(fileset)

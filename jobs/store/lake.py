@@ -24,7 +24,7 @@ from schemas.manifest import Fileset, Manifest, Shard
 from schemas.tables import TABLES
 
 
-def checksum(payload: bytes | memoryview) -> str:
+def checksum(payload: bytes) -> str:
     """128-bit BLAKE2b of a file's bytes."""
     return hashlib.blake2b(payload, digest_size=16).hexdigest()
 
@@ -36,6 +36,7 @@ class Lake:
         self.fs, path = fsspec.core.url_to_fs(os.fspath(root))
         self.root = path.rstrip("/") or "/"
         self.local = isinstance(self.fs, LocalFileSystem)
+        self._files: dict[str, list[str]] = {}
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -123,7 +124,7 @@ class Lake:
         file, payload = None, b""
         if table.num_rows:
             file = f"{stem}-{uuid.uuid4().hex[:8]}.parquet"
-            payload = _to_parquet(table)
+            payload = to_parquet(table)
             self.write_atomic(f"{fileset.folder}/{file}", payload)
         mark = Shard(
             number=number,
@@ -157,13 +158,14 @@ class Lake:
         return manifest
 
     def files(self, filesets: Iterable[Fileset]) -> list[str]:
-        """Full paths of all Parquet files of complete filesets."""
-        return [
-            self.path(f"{fileset.folder}/{shard.file}")
-            for fileset in filesets
-            for shard in self.manifest(fileset).shards
-            if shard.file
-        ]
+        """Full paths of all Parquet files of complete filesets. Those never change, so each manifest is read once."""
+        found = []
+        for fileset in filesets:
+            if fileset.folder not in self._files:
+                shards = self.manifest(fileset).shards
+                self._files[fileset.folder] = [self.path(f"{fileset.folder}/{s.file}") for s in shards if s.file]
+            found += self._files[fileset.folder]
+        return found
 
     def dataset(self, table: str, filesets: Iterable[Fileset]) -> ds.Dataset | None:
         """A lazily read Arrow dataset over filesets of one table, or None when they hold no rows."""
@@ -204,6 +206,9 @@ class Lake:
         """What is wrong with the files of `filesets`: missing, or not the bytes their marks promise."""
         wrong = []
         for fileset in filesets:
+            if not self.complete(fileset):
+                wrong.append(f"{fileset.folder}/manifest.json is missing")
+                continue
             for shard in self.manifest(fileset).shards:
                 if shard.file is None:
                     continue
@@ -215,7 +220,7 @@ class Lake:
         return wrong
 
 
-def _to_parquet(table: pa.Table) -> memoryview:
+def to_parquet(table: pa.Table) -> bytes:
     """Parquet bytes. Vectors are stored plain: random floats do not compress, and DuckDB maps them faster."""
     sink = pa.BufferOutputStream()
     vectors = any(pa.types.is_fixed_size_list(f.type) for f in table.schema)
@@ -227,4 +232,4 @@ def _to_parquet(table: pa.Table) -> memoryview:
         row_group_size=16_384,
         store_schema=True,
     )
-    return memoryview(sink.getvalue())
+    return sink.getvalue().to_pybytes()

@@ -10,16 +10,16 @@ import uuid
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from jobs.store.lake import Lake, _to_parquet
+from jobs.store.lake import Lake, to_parquet
 from schemas.tables import TABLES
 
 
 def append(lake: Lake, table: str, rows: list[dict]) -> None:
     """Add rows to a ledger table."""
     if rows:
-        payload = _to_parquet(TABLES[table].from_rows(rows))
+        payload = to_parquet(TABLES[table].from_rows(rows))
         stamp = max(r.get("started_at") or r["at"] for r in rows)
-        lake.write_atomic(f"ledger/{table}/{stamp:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}.parquet", bytes(payload))
+        lake.write_atomic(f"ledger/{table}/{stamp:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}.parquet", payload)
 
 
 def files(lake: Lake, table: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The writer's lock. It saves work, it does not protect the data: publishing is exclusive by itself.
 
 The lock is a file created exclusively, with owner and expiry, renewed while the writer lives. A lock whose expiry has passed, or
-whose owner was a process of this machine that is gone, is taken over by renaming it away (only one taker can).
+whose owner was a process of this machine that is gone, is taken over by renaming it away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from jobs.store.lake import Lake
-from schemas.errors import StoreLocked
+from schemas.errors import StoreError, StoreLocked
 
 NAME = "lock.json"
 LIFETIME = dt.timedelta(seconds=60)
@@ -27,23 +27,29 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _claim(purpose: str, token: str) -> bytes:
+def _claim(purpose: str, token: str, lifetime: dt.timedelta) -> bytes:
     claim = {
         "token": token,
         "purpose": purpose,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "expires": (_now() + LIFETIME).isoformat(),
+        "expires": (_now() + lifetime).isoformat(),
     }
     return json.dumps(claim).encode()
 
 
 def holder(lake: Lake) -> dict | None:
-    """Who holds the lock now, or None."""
+    """Who holds the lock now, or None.
+
+    Raises:
+        StoreError: the lock's file is damaged, so nobody can tell.
+    """
     try:
         return json.loads(lake.fs.cat_file(lake.path(NAME)))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except FileNotFoundError:
         return None
+    except json.JSONDecodeError:
+        raise StoreError(f"{NAME} of the store is damaged: remove it if no writer is running") from None
 
 
 def _is_stale(claim: dict) -> bool:
@@ -61,18 +67,28 @@ def _is_stale(claim: dict) -> bool:
 
 
 def _break_stale(lake: Lake, claim: dict) -> None:
-    """Move a stale lock away; of two takers one finds it gone and simply tries again."""
-    grave = f".{NAME}.{claim['token']}.stale"
+    """Move a stale lock away. A taker that comes second finds it gone, or has moved the first one's lock: that goes back."""
+    grave = f".{NAME}.{uuid.uuid4().hex}.stale"
     with contextlib.suppress(FileNotFoundError):
         lake.fs.mv(lake.path(NAME), lake.path(grave))
+        moved = lake.read_bytes(grave)
+        if json.loads(moved)["token"] != claim["token"]:
+            lake.create_exclusive(NAME, moved)
         lake.remove(grave)
 
 
 @contextlib.contextmanager
 def writing(
-    lake: Lake, purpose: str, *, wait_s: float = 600.0, waiting: Callable[[str], None] = lambda message: None
+    lake: Lake,
+    purpose: str,
+    *,
+    wait_s: float = 600.0,
+    waiting: Callable[[str], None] = lambda message: None,
+    lifetime: dt.timedelta = LIFETIME,
 ) -> Iterator[None]:
     """Hold the store's lock. Waits up to `wait_s` for another writer, telling `waiting` who that is once.
+
+    `lifetime` is how long the lock outlives a writer that died on another machine; it is renewed four times as often.
 
     Raises:
         StoreLocked: another writer still holds it after `wait_s` seconds.
@@ -80,7 +96,7 @@ def writing(
     token = uuid.uuid4().hex
     deadline = time.monotonic() + wait_s
     told = False
-    while not lake.create_exclusive(NAME, _claim(purpose, token)):
+    while not lake.create_exclusive(NAME, _claim(purpose, token, lifetime)):
         claim = holder(lake)
         if claim is None:
             continue
@@ -95,7 +111,7 @@ def writing(
             told = True
         time.sleep(0.2)
     stop = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(lake, purpose, token, stop), daemon=True)
+    renewer = threading.Thread(target=_renew, args=(lake, purpose, token, lifetime, stop), daemon=True)
     renewer.start()
     try:
         yield
@@ -107,9 +123,9 @@ def writing(
             lake.remove(NAME)
 
 
-def _renew(lake: Lake, purpose: str, token: str, stop: threading.Event) -> None:
-    while not stop.wait(LIFETIME.total_seconds() / 4):
+def _renew(lake: Lake, purpose: str, token: str, lifetime: dt.timedelta, stop: threading.Event) -> None:
+    while not stop.wait(lifetime.total_seconds() / 4):
         claim = holder(lake)
         if claim is None or claim["token"] != token:
             return
-        lake.write_atomic(NAME, _claim(purpose, token))
+        lake.write_atomic(NAME, _claim(purpose, token, lifetime))

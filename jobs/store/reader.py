@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from jobs.build_indexes import open_shard
 from jobs.store import snapshots, views
@@ -21,6 +22,7 @@ from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.recall import Answer, Hit, Query, Recall, RecallParams, RecallShard
 from schemas.errors import StoreError, UsageError
+from schemas.manifest import Snapshot
 from schemas.tables import TABLES
 
 HIT = pa.struct(
@@ -55,15 +57,9 @@ class Store:
     ) -> None:
         self.lake = Lake(path)
         self.info = snapshots.open_store(self.lake)
-        if snapshot is not None:
-            chosen = snapshots.load(self.lake, snapshot)
-        else:
-            chosen = snapshots.as_of(self.lake, as_of) if as_of else snapshots.current(self.lake)
-        if chosen is None:
-            raise StoreError(f"the store at {self.lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
-        self.snapshot = chosen
-        self.catalogue = chosen.catalogue()
-        self._pin = snapshots.pin(self.lake, chosen.number)
+        self.snapshot = _choose(self.lake, snapshot, as_of)
+        self.catalogue = self.snapshot.catalogue()
+        self._pin = snapshots.pin(self.lake, self.snapshot.number)
         self._cache = None if self.lake.local else tempfile.TemporaryDirectory(prefix="engraph-index-")
 
     def __enter__(self) -> Store:
@@ -132,12 +128,9 @@ class Store:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """DuckDB with a view per table, `embed(text)`, and the table macro `recall(text, k := 10, namespace, granularity)`."""
         con = views.connect(self.lake, self.catalogue)
-        dim = self._dim
-        con.create_function(
-            "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{dim}]", type="arrow", null_handling="special"
-        )
-        arguments = ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"]
-        con.create_function("recall_hits", self._hits_arrow, arguments, HIT_SQL, type="arrow", null_handling="special")
+        question = ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"]
+        _register(con, "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{self._dim}]")
+        _register(con, "recall_hits", self._hits_arrow, question, HIT_SQL)
         con.execute(RECALL_MACRO)
         return con
 
@@ -157,6 +150,22 @@ class Store:
         answers = iter(self.recall_many([q for q in asked if q]))
         hits = [[_hit_row(h) for h in next(answers).hits] if q else [] for q in asked]
         return pa.array(hits, pa.list_(HIT))
+
+
+def _register(con: duckdb.DuckDBPyConnection, name: str, function, arguments: list[str], returns: str) -> None:
+    """A function on whole Arrow columns; it sees NULL arguments itself."""
+    types: list = [duckdb.sqltype(a) for a in arguments]
+    null, kind = FunctionNullHandling.SPECIAL, PythonUDFType.ARROW
+    con.create_function(name, function, types, duckdb.sqltype(returns), type=kind, null_handling=null)
+
+
+def _choose(lake: Lake, number: int | None, as_of: dt.datetime | None) -> Snapshot:
+    if number is not None:
+        return snapshots.load(lake, number)
+    chosen = snapshots.as_of(lake, as_of) if as_of else snapshots.current(lake)
+    if chosen is None:
+        raise StoreError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
+    return chosen
 
 
 def _hit_row(hit: Hit) -> dict:

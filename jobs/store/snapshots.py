@@ -131,7 +131,10 @@ def pinned(lake: Lake) -> set[int]:
     for name in lake.names("pins"):
         if not name.endswith(".json"):
             continue
-        claim = json.loads(lake.read_bytes(f"pins/{name}"))
+        try:
+            claim = json.loads(lake.read_bytes(f"pins/{name}"))
+        except StoreError:  # its reader closed meanwhile
+            continue
         expired = dt.datetime.fromisoformat(claim["expires"]) < dt.datetime.now(dt.UTC)
         gone = claim["host"] == socket.gethostname() and not _alive(claim["pid"])
         if expired or gone:

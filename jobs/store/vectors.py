@@ -8,6 +8,7 @@ is a binary search and a mapped gather. It can be deleted at any time and is reb
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ from schemas.errors import StoreError
 from schemas.manifest import Fileset
 
 KEY = "S32"
+EMPTY: dict = {"dim": 0, "rows": 0, "filesets": [], "index": None}
 
 
 class Vectors:
@@ -28,15 +30,19 @@ class Vectors:
     def __init__(self, lake: Lake, encoder: str) -> None:
         self.lake, self.encoder = lake, encoder
         safe = encoder.replace("/", "--")
-        self._temporary = None if lake.local else tempfile.TemporaryDirectory(prefix="engraph-vectors-")
-        self.folder = lake.local_path(f"cache/vectors/{safe}") if lake.local else Path(self._temporary.name)
+        if lake.local:
+            self.folder = lake.local_path(f"cache/vectors/{safe}")
+        else:
+            self._temporary = tempfile.TemporaryDirectory(prefix="engraph-vectors-")  # lives as long as this object
+            self.folder = Path(self._temporary.name)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._load()
 
     def _load(self) -> None:
         state = self.folder / "state.json"
-        empty = {"dim": 0, "rows": 0, "filesets": [], "index": None}
-        self.state = json.loads(state.read_text()) if state.exists() else empty
+        self.state = json.loads(state.read_text()) if state.exists() else dict(EMPTY)
+        if not self._whole():
+            self.state = dict(EMPTY)
         if not self.state["rows"]:
             self.keys, self.rows = np.empty(0, KEY), np.empty(0, np.int64)
             self.vectors = np.empty((0, self.state["dim"]), np.float32)
@@ -47,8 +53,19 @@ class Vectors:
         shape = (self.state["rows"], self.state["dim"])
         self.vectors = np.memmap(self.folder / "vectors.f32", np.float32, "r", shape=shape)
 
+    def _whole(self) -> bool:
+        """Whether the files hold what the state says; a machine that lost power may have kept less."""
+        if not self.state["rows"]:
+            return True
+        index, vectors = self.folder / self.state["index"], self.folder / "vectors.f32"
+        rows = np.dtype(KEY).itemsize * self.state["rows"], np.dtype(np.int64).itemsize * self.state["rows"]
+        promised = {vectors: 4 * self.state["rows"] * self.state["dim"]}
+        promised |= dict(zip((index / "keys.npy", index / "rows.npy"), rows, strict=True))
+        return all(file.exists() and file.stat().st_size >= size for file, size in promised.items())
+
     def sync(self, filesets: Iterable[Fileset]) -> None:
-        """Bring the vectors of `filesets` (table embeddings) in. Call it under the writer's lock."""
+        """Bring the vectors of `filesets` (table embeddings) in, but those of other encoders: a draft that changes its
+        encoder still names the old one's filesets until every day is redone. Call it under the writer's lock."""
         known = set(self.state["filesets"])
         missing = [f for f in filesets if f.folder not in known]
         if not missing:
@@ -58,12 +75,15 @@ class Vectors:
         with (self.folder / "vectors.f32").open(mode) as f:
             f.seek(n * self.state["dim"] * 4)
             f.truncate()
-            for batch in self.lake.batches("embeddings", missing, columns=["content_hash", "vector"]):
+            mine = [f for f in missing if self.lake.manifest(f).params.get("encoder") == self.encoder]
+            for batch in self.lake.batches("embeddings", mine, columns=["content_hash", "vector"]):
                 if not batch.num_rows:
                     continue
                 self.state["dim"] = batch["vector"].type.list_size
                 f.write(np.ascontiguousarray(as_matrix(batch["vector"])).tobytes())
                 keys.append(np.array(batch["content_hash"].to_pylist(), KEY))
+            f.flush()
+            os.fsync(f.fileno())
         self._write_index(np.concatenate(keys), [f.folder for f in missing])
 
     def _write_index(self, keys: np.ndarray, folders: list[str]) -> None:

@@ -72,9 +72,15 @@ def _literal(files: list[str]) -> str:
     return "[" + ", ".join("'" + f.replace("'", "''") + "'" for f in files) + "]"
 
 
+def scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: list | None = None) -> int:
+    """The one value of a query."""
+    row = con.execute(sql, parameters or []).fetchone()
+    return row[0] if row else 0
+
+
 def row_counts(lake: Lake, catalogue: Catalogue) -> dict[str, int]:
     """Rows of every table as its view shows them; tables without rows are left out."""
     con = connect(lake, catalogue)
     names = [n for n, t in TABLES.items() if not t.ledger and catalogue.select(n)]
-    counts = {n: con.execute(f"SELECT count(*) FROM {n}").fetchone()[0] for n in names}
+    counts = {n: scalar(con, f"SELECT count(*) FROM {n}") for n in names}
     return {n: c for n, c in sorted(counts.items()) if c}

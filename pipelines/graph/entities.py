@@ -28,7 +28,7 @@ def resolve_entities(mentions: pa.Table, known: pa.Table, *, day: dt.date) -> pa
     """
     if not mentions.num_rows:
         return TABLES["entities"].empty()
-    seen = pl.from_arrow(mentions)
+    seen = pl.DataFrame(mentions)
     first = pl.col("unit_version") == 1
     forms = (
         seen.group_by("entity_id", "namespace", "surface")
@@ -41,7 +41,7 @@ def resolve_entities(mentions: pa.Table, known: pa.Table, *, day: dt.date) -> pa
         seen.group_by("entity_id", "kind").len().sort("entity_id", "len", "kind", descending=[False, True, False])
     ).unique("entity_id", keep="first", maintain_order=True)
     counts = seen.group_by("entity_id").agg(first.sum().cast(pl.Int32).alias("today"))
-    old = pl.from_arrow(known).select(
+    old = pl.DataFrame(known).select(
         "entity_id", pl.col("name").alias("old_name"), pl.col("kind").alias("old_kind"), "aliases", "df"
     )
     rows = (

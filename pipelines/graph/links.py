@@ -1,7 +1,7 @@
 """Units, entities and vectors -> edges.
 
 Structure: part_of and derived_from follow parents, next follows order. Similarity: every new unit against the earlier units of its
-granularity and namespace (exact, blocked matrix products: 2 n m dim flops for n new against m earlier), the nearest `neighbours`
+granularity and namespace (exact, matrix products in blocks: 2 n m dim flops for n new against m earlier), the nearest `neighbours`
 above `min_similarity`. Synonyms: the same between entity names (HippoRAG 2, section 3.2, without its all-pairs cost: only new names
 are compared). An edge belongs to its owner, the unit whose arrival made it, and ends with that version of it.
 """
@@ -21,7 +21,8 @@ CREATED_BY = "link@1"
 DERIVED = ("summary", "keywords", "fact", "note", "qa")
 CHAINED = ("turn", "passage")
 LINKED = ("turn", "segment", "session", "passage", "section", "document", "fact", "summary")
-BLOCK = 1024
+BLOCK, PAST = 1024, 16_384
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _edges(frame: pl.DataFrame, relation: str, day: dt.date) -> pa.Table:
 
 def structure_edges(new: pa.Table, groups: pa.Table, *, day: dt.date) -> pa.Table:
     """part_of, derived_from and next edges of `new` units; `groups` are all current units of the same sessions and documents."""
-    units = pl.from_arrow(new)
+    units = pl.DataFrame(new)
     owned = units.select(
         pl.col("unit_id").alias("source"), pl.col("parent_id").alias("target"), "namespace", "granularity",
         pl.col("unit_id").alias("owner"), pl.col("version").alias("owner_version"), pl.lit(1.0).alias("weight"),
@@ -59,8 +60,8 @@ def structure_edges(new: pa.Table, groups: pa.Table, *, day: dt.date) -> pa.Tabl
         [
             _edges(owned.filter(~derived), "part_of", day),
             _edges(owned.filter(derived), "derived_from", day),
-            _edges(_members_of_segments(units, pl.from_arrow(groups)), "part_of", day),
-            _edges(_chains(units, pl.from_arrow(groups)), "next", day),
+            _edges(_members_of_segments(units, pl.DataFrame(groups)), "part_of", day),
+            _edges(_chains(units, pl.DataFrame(groups)), "next", day),
         ]
     )
 
@@ -76,7 +77,7 @@ def _members_of_segments(units: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFr
         "session_id", pl.col("unit_id").alias("source"), refs.list.first().alias("ref")
     )
     joined = segments.join(turns, on=["session_id", "ref"])
-    return joined.with_columns(owner=pl.col("target"), weight=pl.lit(1.0)).sort("source")
+    return joined.with_columns(owner=pl.col("target"), weight=pl.lit(1.0)).sort("target", "source")
 
 
 def _chains(units: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
@@ -90,7 +91,7 @@ def _chains(units: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("source").is_not_null())
     )
     fresh = units.select("unit_id", "version")
-    return ordered.join(fresh, on=["unit_id", "version"]).select(
+    return ordered.join(fresh, on=["unit_id", "version"]).sort("unit_id").select(
         "source", pl.col("unit_id").alias("target"), "namespace", pl.col("unit_id").alias("owner"),
         pl.col("version").alias("owner_version"), pl.lit(1.0).alias("weight"),
     )  # fmt: skip
@@ -98,7 +99,7 @@ def _chains(units: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
 
 def mention_edges(mentions: pa.Table, *, day: dt.date) -> pa.Table:
     """From each unit to the entities it mentions, weighted by how often."""
-    frame = pl.from_arrow(mentions).select(
+    frame = pl.DataFrame(mentions).select(
         pl.col("unit_id").alias("source"), pl.col("entity_id").alias("target"), "namespace",
         pl.col("unit_id").alias("owner"), pl.col("unit_version").alias("owner_version"), pl.col("count").alias("weight"),
     )  # fmt: skip
@@ -110,26 +111,38 @@ def nearest_earlier(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For rows `new` of unit-norm `vectors` [n, dim] in time order, the `k` most similar rows before each, if >= `floor`.
 
-    Returns (row, earlier row, cosine), by row, best first. Ties go to the earlier row.
+    Returns (row, earlier row, cosine), by row, best first. Ties go to the earlier row; cosines are rounded to 1e-6, because
+    equal texts get slightly different ones where BLAS multiplies them in different blocks. Memory: a few `BLOCK` x `PAST` arrays.
     """
-    out: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for start in range(0, len(new), BLOCK):
-        rows = new[start : start + BLOCK]
-        end = int(rows.max())
-        if end == 0:
-            continue
-        scores = vectors[rows] @ vectors[:end].T
-        scores[np.arange(end)[None, :] >= rows[:, None]] = -np.inf
-        width = min(k, end)
-        best = np.argpartition(-scores, width - 1, axis=1)[:, :width]
-        found = np.take_along_axis(scores, best, axis=1)
-        order = np.lexsort((best, -found), axis=1)
-        best, found = np.take_along_axis(best, order, 1), np.take_along_axis(found, order, 1)
-        keep = found >= floor
-        out.append((np.repeat(rows, width).reshape(best.shape)[keep], best[keep], found[keep]))
+    out = [_nearest_of(vectors, new[start : start + BLOCK], k, floor) for start in range(0, len(new), BLOCK)]
     if not out:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    return tuple(np.concatenate(parts) for parts in zip(*out, strict=True))
+    rows, earlier, cosines = (np.concatenate(parts) for parts in zip(*out, strict=True))
+    return rows, earlier, cosines
+
+
+def _nearest_of(vectors: np.ndarray, rows: np.ndarray, k: int, floor: float) -> Found:
+    """`nearest_earlier` for one block of rows, keeping the k best of each while the past goes by."""
+    best: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    end = int(rows.max())
+    for start in range(0, end, PAST):
+        past = np.arange(start, min(start + PAST, end))
+        scores = np.round(vectors[rows] @ vectors[past[0] : past[-1] + 1].T, 6)
+        scores[past[None, :] >= rows[:, None]] = -np.inf
+        width = min(k, len(past))
+        least = np.partition(scores, len(past) - width, axis=1)[:, len(past) - width]
+        at, to = np.nonzero(scores >= np.maximum(least, floor)[:, None])
+        found = (rows[at], past[to], scores[at, to])
+        best = _best_of_each(*(np.concatenate(pair) for pair in zip(best, found, strict=True)), k=k)
+    return best
+
+
+def _best_of_each(rows: np.ndarray, earlier: np.ndarray, cosines: np.ndarray, *, k: int) -> Found:
+    """The k highest cosines of each row, best first, ties to the earlier one."""
+    order = np.lexsort((earlier, -cosines, rows))
+    rows, earlier, cosines = rows[order], earlier[order], cosines[order]
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    return rows[place < k], earlier[place < k], cosines[place < k]
 
 
 def similar_edges(
@@ -153,12 +166,12 @@ def _pairs(ids, versions, namespaces, later, earlier, weight, relation: str, day
     at, to = pa.array(later), pa.array(earlier)
     frame = pl.DataFrame(
         {
-            "source": pl.from_arrow(ids.take(at)),
-            "target": pl.from_arrow(ids.take(to)),
+            "source": pl.Series(ids.take(at)),
+            "target": pl.Series(ids.take(to)),
             "weight": np.clip(weight, -1.0, 1.0),
-            "namespace": pl.from_arrow(namespaces.take(at)),
-            "owner": pl.from_arrow(ids.take(at)),
-            "owner_version": pl.from_arrow(versions.take(at)),
+            "namespace": pl.Series(namespaces.take(at)),
+            "owner": pl.Series(ids.take(at)),
+            "owner_version": pl.Series(versions.take(at)),
         }
     )
     return _edges(frame, relation, day)

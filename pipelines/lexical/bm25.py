@@ -35,15 +35,15 @@ def build(texts: Iterable[str], out: Path) -> None:
     rank = np.empty(len(vocabulary), np.int32)
     rank[[vocabulary[w] for w in words.tolist()]] = np.arange(len(words), dtype=np.int32)
     term = rank[term]
-    row = np.concatenate(rows) if rows else np.empty(0, np.int32)
-    order = np.lexsort((row, term))
+    all_rows = np.concatenate(rows) if rows else np.empty(0, np.int32)
+    order = np.lexsort((all_rows, term))
     out.mkdir(parents=True)
     encoded = [w.encode() for w in words.tolist()]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     np.save(out / "words.npy", np.frombuffer(b"".join(encoded), np.uint8))
     np.save(out / "word_ends.npy", ends)
     np.save(out / "starts.npy", np.searchsorted(term[order], np.arange(len(words) + 1)).astype(np.int64))
-    np.save(out / "rows.npy", row[order])
+    np.save(out / "rows.npy", all_rows[order])
     np.save(out / "counts.npy", (np.concatenate(counts) if counts else np.empty(0, np.int32))[order])
     np.save(out / "lengths.npy", np.array(lengths, np.int32))
 

@@ -47,11 +47,15 @@ def new_versions(
     for i, draft in enumerate(drafts.to_pylist()):
         present.add(draft["unit_id"])
         old = latest.get(draft["unit_id"])
-        alive = old is not None and (old["unit_id"], old["version"]) not in dead
+        if old is None:
+            keep.append(i)
+            versions.append(1)
+            continue
+        alive = (old["unit_id"], old["version"]) not in dead
         if alive and _signature(old) == _signature(draft):
             continue
         keep.append(i)
-        versions.append(1 if old is None else old["version"] + 1)
+        versions.append(old["version"] + 1)
         if alive:
             operations.append(_end("SUPERSEDE", old, "its source changed", policy, day, now))
     for unit_id, old in sorted(latest.items()):

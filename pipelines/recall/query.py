@@ -1,10 +1,11 @@
 """One question against the shards of a snapshot: channels, evidence on leaves, hits at the asked granularity.
 
-Every channel (dense and lexical, at several levels of granularity) scores the units of its level: cosines as z-scores over the
-scope of the question, BM25 as the share of the question's words that is met, so that channels add up. Scores move to the leaves a unit
-covers (turns, sentences): the best unit of a level that covers a leaf speaks for it. A unit of the asked granularity gathers, channel by channel, the best of its leaves.
-Scopes up to `exact_rows` units of a level are scanned exactly; larger ones ask the ANN index for candidates and estimate the
-z-score from a sample. Cost: one pass over the scope's vectors and a few over its leaves.
+Every channel (dense and lexical, at several levels of granularity) scores the units of its level: cosines as z-scores over
+the scope of the question, BM25 as the share of the question's words that is met, so that channels add up. Scores move to the
+leaves a unit covers (turns, sentences): the best unit of a level that covers a leaf speaks for it. A unit of the asked
+granularity gathers, channel by channel, the best of its leaves. Scopes up to `exact_rows` units of a level are scanned
+exactly; larger ones ask the ANN index for candidates and estimate the z-score from a sample. Cost: one pass over the scope's
+vectors and a few over its leaves.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class RecallParams:
     """Weights of the channels. Chosen on LoCoMo dev with `engraph evaluate locomo` (so its figures there are tuned)."""
 
     dense: dict[str, float] = field(
-        default_factory=lambda: {"leaf": 1.0, "window": 1.0, "topic": 0.5, "whole": 0.5, "summary": 0.2, "fact": 0.3}
+        default_factory=lambda: {"leaf": 0.8, "window": 1.0, "topic": 0.75, "whole": 0.75, "summary": 0.2, "fact": 0.5}
     )
-    lexical: dict[str, float] = field(default_factory=lambda: {"leaf": 1.0, "window": 1.0, "topic": 0.5, "whole": 0.5})
+    lexical: dict[str, float] = field(default_factory=lambda: {"leaf": 8.0, "window": 10.0, "topic": 7.5, "whole": 7.5})
     exact_rows: int = 50_000
     candidates: int = 500
     sample: int = 2_000
@@ -166,7 +167,9 @@ class Recall:
         """Answer questions; they are encoded together."""
         for query in queries:
             _check(query)
-        vectors = self.encode([q.text for q in queries]) if queries else []
+        if not queries:
+            return []
+        vectors = self.encode([q.text for q in queries])
         return [self._answer(q, v) for q, v in zip(queries, vectors, strict=True)]
 
     def _answer(self, query: Query, vector: np.ndarray) -> Answer:

@@ -32,7 +32,7 @@ COLUMNS = [
 
 def sort_units(units: pa.Table) -> pa.Table:
     """Rows in shard order; groups of a namespace come by the time they began."""
-    frame = pl.from_arrow(units).with_columns(group=pl.coalesce("session_id", "document_id"))
+    frame = pl.DataFrame(units).with_columns(group=pl.coalesce("session_id", "document_id"))
     began = frame.group_by("namespace", "group").agg(pl.col("event_time").min().alias("began"))
     order = ["granularity", "namespace", "began", "group", "ordinal", "unit_id"]
     ordered = frame.join(began, on=["namespace", "group"]).sort(order)
@@ -80,7 +80,7 @@ def _describe(file: Path) -> dict:
 
 def _ranges(units: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
     """granularity -> namespace -> [first, end) row."""
-    frame = pl.from_arrow(units.select(["granularity", "namespace"])).with_row_index("row")
+    frame = pl.DataFrame(units.select(["granularity", "namespace"])).with_row_index("row")
     spans = frame.group_by("granularity", "namespace", maintain_order=True).agg(
         pl.col("row").min().alias("a"), (pl.col("row").max() + 1).alias("b")
     )
@@ -93,7 +93,7 @@ def _ranges(units: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
 def _leaf_intervals(units: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """For every row the leaf rows [low, high) it covers: those its spans touch; all of its group's for summaries and the like."""
     columns = ["granularity", "namespace", "session_id", "document_id", "source_spans"]
-    frame = pl.from_arrow(units.select(columns)).with_row_index("row")
+    frame = pl.DataFrame(units.select(columns)).with_row_index("row")
     frame = frame.with_columns(group=pl.coalesce("session_id", "document_id"))
     spans = frame.explode("source_spans").with_columns(
         ref=pl.col("source_spans").struct.field("ref"),
@@ -151,7 +151,7 @@ class RecallShard:
         spans = self.ranges.get(granularity, {})
         if namespaces is None:
             return [(min(a for a, _ in spans.values()), max(b for _, b in spans.values()))] if spans else []
-        return [tuple(spans[n]) for n in sorted(namespaces) if n in spans]
+        return [(spans[n][0], spans[n][1]) for n in sorted(namespaces) if n in spans]
 
     def ann(self, granularity: str):
         """The ANN index of a granularity, or None where it is small."""

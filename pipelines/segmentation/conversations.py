@@ -63,7 +63,8 @@ def round_intervals(session: list[dict]) -> list[tuple[int, int]]:
     starts = [
         i
         for i in range(len(session) - 1)
-        if session[i]["speaker"] != session[i + 1]["speaker"] and (not with_assistant or session[i]["role"] == "user")
+        if session[i]["speaker"] != session[i + 1]["speaker"]
+        and (not with_assistant or (session[i]["role"] == "user" and session[i + 1]["role"] != "user"))
     ]
     if not with_assistant:
         return [(i, i + 2) for i in starts]

@@ -8,7 +8,10 @@ the last sentences of the one before. Every unit is a slice of the document's te
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -72,73 +75,87 @@ def _units_of(document: dict, params: PassageParams, count_tokens: CountTokens) 
 
 def section_spans(text: str, media_type: str) -> list[tuple[int, int]]:
     """[start, end) of each section, trimmed of white space; together they hold everything that is not white space."""
-    fenced = [m.span() for m in FENCE.finditer(text)]
-    heads = [
-        m.start()
-        for m in HEADING.finditer(text)
-        if media_type in STRUCTURED and not any(a <= m.start() < b for a, b in fenced)
-    ]
+    fences = [m.span() for m in FENCE.finditer(text)]
+    starts = [a for a, _ in fences]
+
+    def in_fence(at: int) -> bool:
+        i = bisect_right(starts, at) - 1
+        return i >= 0 and at < fences[i][1]
+
+    structured = media_type in STRUCTURED
+    heads = [m.start() for m in HEADING.finditer(text) if not in_fence(m.start())] if structured else []
     cuts = [0, *[h for h in heads if h > 0], len(text)]
-    trimmed = [_trim(text, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    trimmed = [_trim(text, a, b) for a, b in pairwise(cuts)]
     return [(a, b) for a, b in trimmed if a < b]
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    """[start, end) without white space at either end; an empty range where there is nothing else."""
     piece = text[start:end]
-    return start + len(piece) - len(piece.lstrip()), end - (len(piece) - len(piece.rstrip()))
+    left = len(piece) - len(piece.lstrip())
+    return start + left, max(start + left, start + len(piece.rstrip()))
 
 
 def _sentences(text: str, start: int, end: int, max_tokens: int, count_tokens: CountTokens) -> list[_Sentence]:
     """Sentences of a section; one longer than a passage is cut into pieces at spaces."""
     spans = [(start + a, start + b) for a, b in split_sentences(text[start:end])]
-    lengths = count_tokens([text[a:b] for a, b in spans]) if spans else []
-    pieces = [
-        piece
-        for (a, b), n in zip(spans, lengths, strict=True)
-        for piece in ([(a, b)] if n <= max_tokens else _cut(text, a, b, int(np.ceil(n / max_tokens)) + 1))
-    ]
-    lengths = count_tokens([text[a:b] for a, b in pieces]) if pieces else []
     before = start
     out = []
-    for (a, b), n in zip(pieces, lengths, strict=True):
-        out.append(_Sentence(a, b, int(n), text[before:a].count("\n") >= 2))
+    for a, b, tokens in _fitting(text, spans, max_tokens, count_tokens):
+        out.append(_Sentence(a, b, tokens, text[before:a].count("\n") >= 2))
         before = b
     return out
 
 
+def _fitting(
+    text: str, spans: list[tuple[int, int]], max_tokens: int, count_tokens: CountTokens
+) -> Iterator[tuple[int, int, int]]:
+    """(start, end, tokens) of spans, those over `max_tokens` cut until every piece fits or is one character."""
+    if not spans:
+        return
+    lengths = count_tokens([text[a:b] for a, b in spans])
+    for (a, b), n in zip(spans, lengths, strict=True):
+        if n <= max_tokens or b - a == 1:
+            yield a, b, int(n)
+        else:
+            yield from _fitting(text, _cut(text, a, b, int(np.ceil(n / max_tokens)) + 1), max_tokens, count_tokens)
+
+
 def _cut(text: str, start: int, end: int, parts: int) -> list[tuple[int, int]]:
-    """`parts` pieces of about equal length, cut after the nearest space where there is one."""
+    """Up to `parts` pieces of about equal length, cut after the last space before each target where there is one."""
     cuts = [start]
     for i in range(1, parts):
         target = start + (end - start) * i // parts
         space = text.rfind(" ", cuts[-1] + 1, target)
-        cuts.append(space + 1 if space > cuts[-1] else max(target, cuts[-1] + 1))
-    pieces = [_trim(text, a, b) for a, b in zip(cuts, [*cuts[1:], end], strict=True)]
+        cuts.append(min(end, space + 1 if space > cuts[-1] else max(target, cuts[-1] + 1)))
+    pieces = [_trim(text, a, b) for a, b in pairwise([*cuts, end])]
     return [(a, b) for a, b in pieces if a < b]
 
 
 def _pack(sentences: list[_Sentence], params: PassageParams) -> list[tuple[int, int]]:
-    """[first, last) sentence of each passage."""
+    """[first, last) sentence of each passage; each holds at least one sentence that the passages before it do not."""
     passages: list[tuple[int, int]] = []
-    first = 0
-    while first < len(sentences):
+    first = covered = 0
+    while covered < len(sentences):
         last, size = first, 0
-        while last < len(sentences) and (last == first or size + sentences[last].tokens <= params.max_tokens):
-            if sentences[last].opens_paragraph and size >= params.fill * params.max_tokens:
+        while last < len(sentences) and (last <= covered or size + sentences[last].tokens <= params.max_tokens):
+            if last > covered and sentences[last].opens_paragraph and size >= params.fill * params.max_tokens:
                 break
             size += sentences[last].tokens
             last += 1
         passages.append((first, last))
-        if last >= len(sentences):
-            break
-        first = _overlap_start(sentences, first, last, params.overlap_tokens)
+        covered = last
+        first = _overlap_start(sentences, first, last, params)
     return passages
 
 
-def _overlap_start(sentences: list[_Sentence], first: int, last: int, overlap: int) -> int:
-    """The earliest sentence after `first` from which at most `overlap` tokens remain before `last`."""
+def _overlap_start(sentences: list[_Sentence], first: int, last: int, params: PassageParams) -> int:
+    """The earliest sentence after `first` whose tail before `last` keeps to the overlap and leaves room for sentence `last`."""
+    if last >= len(sentences):
+        return last
+    room = min(params.overlap_tokens, params.max_tokens - sentences[last].tokens)
     start, size = last, 0
-    while start - 1 > first and size + sentences[start - 1].tokens <= overlap:
+    while start - 1 > first and size + sentences[start - 1].tokens <= room:
         start -= 1
         size += sentences[start].tokens
     return start

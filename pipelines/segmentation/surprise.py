@@ -2,7 +2,7 @@
 
 Surprise without a language model: the novelty of a turn is 1 - cos(its vector, moving average of the vectors before it). A boundary
 stands where novelty exceeds mean + gamma * sigma of a trailing window; each is then moved to the split that has the highest
-modularity in the similarity graph of its two neighbours' turns. Linear in turns, quadratic only inside a window of <= 2 `max_turns`.
+modularity in the similarity graph of its two neighbours' turns. Linear in turns, quadratic only in `max_turns`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ def _refine(vectors: np.ndarray, starts: list[int], params: SurpriseParams) -> l
             for t in range(a + params.min_turns, b - params.min_turns + 1)
             if t - a <= params.max_turns and b - t <= params.max_turns
         ]
-        if not candidates:
-            refined.append(start)
+        if not candidates:  # what is left after a forced cut is too short to stand alone
+            if b - a > params.max_turns:
+                refined.append(start)
             continue
         gains = _modularity(vectors[a:b], np.array(candidates) - a)
         refined.append(candidates[int(np.argmax(gains))])

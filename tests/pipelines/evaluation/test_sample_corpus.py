@@ -30,7 +30,7 @@ def session_of_ref():
         for r in rows("assistant-chats.jsonl")
         for n in range(1, len(r["messages"]) + 1)
     }
-    documents = {path.relative_to(CORPUS).as_posix(): None for path in (CORPUS / "handbook").iterdir()}
+    documents = {path.relative_to(CORPUS / "handbook").as_posix(): None for path in (CORPUS / "handbook").iterdir()}
     return table | chats | documents
 
 
@@ -39,7 +39,8 @@ def test_every_label_points_at_a_message_or_document_and_its_session(questions, 
         assert set(question.gold_refs) <= set(session_of_ref), question.query_id
         sessions = {session_of_ref[ref] for ref in question.gold_refs} - {None}
         assert set(question.gold_sessions) == sessions, question.query_id
-        assert all(ref.startswith(f"{question.namespace}/") for ref in question.gold_refs), question.query_id
+        in_namespace = [ref.startswith(f"{question.namespace}/") for ref in question.gold_refs]
+        assert all(in_namespace) or question.namespace == "handbook", question.query_id
 
 
 def test_no_question_is_asked_before_its_evidence_was_said(questions):

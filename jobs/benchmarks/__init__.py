@@ -1,0 +1,87 @@
+"""Measurements, each beside a peer in the same run: `run` gives rows, `as_markdown` a table of them.
+
+embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency on a store
+beside a plain scan. ann: one index beside faiss's. Every row carries the date, the commit and the machine, without which a figure
+means nothing; the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.benchmarks.surroundings import surroundings
+from jobs.run import Progress
+from schemas.errors import UsageError
+
+KINDS = ("embed", "ingest", "recall", "ann")
+CAPTION = ("measured", "date", "commit", "machine")
+
+
+def run(
+    kind: str,
+    data: Path | None = None,
+    *,
+    limit: int | None = None,
+    store: str | None = None,
+    now: dt.datetime,
+    progress: Progress = lambda stage, done, total: None,
+) -> list[dict]:
+    """Measure `kind` and return one dict a row, each with the four `CAPTION` columns.
+
+    data: what to measure on, made up where None. limit: sentences, turns of the smallest corpus, questions or vectors.
+    Raises UsageError for an unknown kind, for data that does not exist, or a limit below 1.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"nothing to measure called {kind!r}: use one of {', '.join(KINDS)}")
+    if data is not None and not data.exists():
+        raise UsageError(f"no file {data}: check the path, or leave it out to measure on made-up data")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} leaves nothing to measure: give 1 or more")
+    rows = _measure(kind, data, limit, store, progress)
+    return [row | surroundings(now) for row in rows]
+
+
+def _measure(kind: str, data: Path | None, limit: int | None, store: str | None, progress: Progress) -> list[dict]:
+    if kind == "embed":
+        from jobs.benchmarks import embed
+
+        return embed.measure(embed.load_sentences(data, limit or embed.SENTENCES), progress=progress)
+    if kind == "ingest":
+        from jobs.benchmarks import ingest
+
+        if data is not None:
+            raise UsageError("bench ingest makes its own corpora at growing sizes: leave DATA out, set --limit")
+        return ingest.measure(limit or ingest.TURNS, progress=progress)
+    if kind == "recall":
+        from jobs.benchmarks import recall
+
+        if store is None:
+            raise UsageError("bench recall measures a store: name it with --store")
+        return recall.measure(store, data, limit or recall.QUESTIONS, progress=progress)
+    from jobs.benchmarks import ann
+
+    return ann.measure(data, limit, progress=progress)
+
+
+def as_markdown(rows: Sequence[dict]) -> str:
+    """Rows as a Markdown table with what they have in common in a caption line above it."""
+    if not rows:
+        return "Nothing was measured."
+    shown = [c for c in rows[0] if c not in CAPTION]
+    caption = ". ".join(str(rows[0][c]) if c == "measured" else f"{c} {rows[0][c]}" for c in CAPTION if c in rows[0])
+    right = {c for c in shown if all(isinstance(r[c], int | float | None) for r in rows)}
+    lines = [f"| {' | '.join(c.replace('_', ' ') for c in shown)} |"]
+    lines.append("|" + "|".join("---:" if c in right else "---" for c in shown) + "|")
+    lines += [f"| {' | '.join(_cell(row[c]) for c in shown)} |" for row in rows]
+    return f"{caption}.\n\n" + "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    """Figures with as many digits as a reader can use."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

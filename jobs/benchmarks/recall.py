@@ -1,0 +1,151 @@
+"""Latency of recall on a store: encoding and search apart, in one namespace and in all, beside a plain scan in the same run.
+
+The floor is what any dense search must do: inner products of the question with every leaf vector (turns, sentences) by numpy, and
+the ten best of them. Recall does that at every level of granularity, adds the lexical channels and reads the hits, so it is slower
+and finds more; the ratio says what that costs. Scan and search take turns on each question.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from jobs.run import Progress
+from jobs.store.reader import open_store
+from pipelines.recall import Query, Recall, RecallShard
+from schemas.errors import UsageError
+
+QUESTIONS, K, WARM = 200, 10, 5
+LEAVES = ("turn", "sentence")
+SAMPLED = ("fact", "sentence", "turn")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and where in the measurement of one namespace."""
+
+    text: str
+    namespace: str
+
+
+def measure(
+    store: str,
+    data: Path | None,
+    limit: int,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+) -> list[dict]:
+    """One row a part (encoder, search, numpy scan) and scope: p50 and p99 in milliseconds, ratio of medians to the scan."""
+    with open_store(store) as opened:
+        recall = opened.recall_with(None)
+        questions = _questions(recall.shards, data, limit)
+        vectors, encoding = _encoded(recall, questions)
+        measured = (
+            f"Recall of {K} for {len(questions):,} questions, one at a time, snapshot {opened.snapshot.number} with "
+            f"{sum(s.units.num_rows for s in recall.shards):,} units"
+        )
+        search = Recall(recall.shards, lambda texts: np.stack([vectors[t] for t in texts]))
+        rows = [_row("encode the question", "-", None, encoding, None)]
+        for done, scope in enumerate(("one namespace", "all namespaces"), 1):
+            everywhere = scope == "all namespaces"
+            leaves, searched, scanned = _search(search, vectors, questions, everywhere=everywhere)
+            rows.append(_row("Engraph search", scope, leaves, searched, scanned))
+            rows.append(_row("numpy dense scan of leaves", scope, leaves, scanned, scanned))
+            progress("recall", done, 2)
+    return [row | {"measured": measured} for row in rows]
+
+
+def _questions(shards: Sequence[RecallShard], data: Path | None, limit: int) -> list[Question]:
+    """From a JSONL file, or texts of the store itself, evenly spread. One without a namespace gets one of the store's."""
+    if data is None:
+        return _sampled(shards, limit)
+    names = sorted(set().union(*(s.namespaces() for s in shards)))
+    found = []
+    for number, line in enumerate(data.read_bytes().splitlines(), 1):
+        if not line.strip() or len(found) == limit:
+            continue
+        try:
+            row = orjson.loads(line)
+            found.append(Question(row["text"], row.get("namespace") or names[number % len(names)]))
+        except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError):
+            raise UsageError(
+                f'{data} line {number} is no question: a line looks like {{"text": "When ...?"}}'
+            ) from None
+    if not found:
+        raise UsageError(f"{data} has no question: give one JSON object a line, with a text")
+    return found
+
+
+def _sampled(shards: Sequence[RecallShard], limit: int) -> list[Question]:
+    for granularity in SAMPLED:
+        rows = [(shard, row) for shard in shards for a, b in shard.slices(granularity, None) for row in range(a, b)]
+        if rows:
+            chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)]
+            return [
+                Question(shard.units["text"][row].as_py(), shard.units["namespace"][row].as_py())
+                for shard, row in chosen
+            ]
+    raise UsageError("the store holds no facts, sentences or turns to ask about: ingest something first")
+
+
+def _encoded(recall: Recall, questions: Sequence[Question]) -> tuple[dict[str, np.ndarray], list[float]]:
+    recall.encode([q.text for q in questions[:WARM]])  # loads the model
+    vectors, seconds = {}, []
+    for question in questions:
+        vector, took = _timed(lambda text=question.text: recall.encode([text]))
+        vectors[question.text] = vector[0]
+        seconds.append(took)
+    return vectors, seconds
+
+
+def _search(
+    search: Recall, vectors: dict[str, np.ndarray], questions: Sequence[Question], *, everywhere: bool
+) -> tuple[int, list[float], list[float]]:
+    """(leaves in the scope, their median where scopes differ; seconds of each search; seconds of each scan)."""
+    searched, scanned, leaves = [], [], []
+    for i, question in enumerate([*questions[:WARM], *questions]):
+        names = None if everywhere else (question.namespace,)
+        query = Query(question.text, K, names)
+        scope = _leaf_vectors(search.shards, None if names is None else set(names))
+        _, scan_s = _timed(lambda s=scope, v=vectors[question.text]: _scan(s, v))
+        _, search_s = _timed(lambda q=query: search.recall(q))
+        if i >= WARM:
+            scanned.append(scan_s)
+            searched.append(search_s)
+            leaves.append(sum(len(block) for block in scope))
+    return int(np.median(leaves)), searched, scanned
+
+
+def _leaf_vectors(shards: Sequence[RecallShard], names: set[str] | None) -> list[np.ndarray]:
+    spans = ((shard, a, b) for shard in shards for leaf in LEAVES for a, b in shard.slices(leaf, names))
+    return [np.asarray(shard.vectors[a:b]) for shard, a, b in spans]
+
+
+def _scan(blocks: list[np.ndarray], vector: np.ndarray) -> np.ndarray:
+    scores = np.concatenate([block @ vector for block in blocks]) if blocks else np.empty(0, np.float32)
+    k = min(K, len(scores))
+    top = np.argpartition(-scores, k - 1)[:k] if k else np.empty(0, np.int64)
+    return top[np.argsort(-scores[top])]
+
+
+def _row(what: str, scope: str, leaves: int | None, seconds: list[float], floor: list[float] | None) -> dict:
+    p50, p99 = (1000 * float(np.percentile(seconds, p)) for p in (50, 99))
+    times = None if floor is None else round(p50 / (1000 * float(np.median(floor))), 2)
+    return {
+        "part": what,
+        "scope": scope,
+        "leaves": leaves,
+        "p50_ms": round(p50, 3),
+        "p99_ms": round(p99, 3),
+        "ratio_to_scan": times,
+    }
+
+
+def _timed(call: Callable):
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
