@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.bound_segments import BoundParams, bound_partition
 from jobs.build_indexes import STAGE as INDEX
@@ -30,8 +31,9 @@ from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId, load_tokenizer, resolve_encoder
 from pipelines.extraction import EXTRACTOR, ExtractParams
 from pipelines.graph import LinkParams
-from pipelines.readers import ReadParams, find_sources
+from pipelines.readers import ReadParams, SourceFile, find_sources
 from pipelines.segmentation import PassageParams, SurpriseParams
+from schemas.errors import UsageError
 from schemas.fingerprint import fingerprint
 from schemas.manifest import Snapshot
 
@@ -80,6 +82,7 @@ def ingest(
     begun = time.perf_counter()
     files = find_sources(sources)
     lake = Lake(store)
+    _refuse_own_files(lake, files)
     info = snapshots.make_store(lake, buckets=buckets, now=now)
     with lock.writing(lake, "engraph ingest", wait_s=lock_wait_s, waiting=say):
         parent = snapshots.current(lake)
@@ -96,6 +99,15 @@ def ingest(
         stages=[run.report(stage).to_json() for stage in STAGES],
         seconds=time.perf_counter() - begun,
     )
+
+
+def _refuse_own_files(lake: Lake, files: Sequence[SourceFile]) -> None:
+    """A store that eats itself would grow with every ingest."""
+    own = [
+        f.path for f in files if lake.local and Path(f.path).absolute().is_relative_to(lake.local_path("").absolute())
+    ]
+    if own:
+        raise UsageError(f"{own[0]} belongs to the store itself: give a source that does not hold the store")
 
 
 def start_run(

@@ -65,19 +65,24 @@ def _links_of(run: Run, bucket: int, day: dt.date, namespace: str, params: LinkP
     groups = live_units(run, bucket, until=day, where=mine & of_groups(touched.to_pylist()), columns=STRUCTURE)
     mentions = run.lake.read("mentions", run.catalogue.select("mentions", bucket=bucket, day=day), where=mine)
     edges = [structure_edges(new, groups, day=day), mention_edges(mentions, day=day)]
-    edges += [_similar(run, bucket, day, mine, granularity, params) for granularity in LINKED]
+    edges += _similar(run, bucket, day, mine, params)
     edges.append(_synonyms(run, bucket, day, mine, params))
     return pa.concat_tables(edges)
 
 
-def _similar(
-    run: Run, bucket: int, day: dt.date, mine: ds.Expression, granularity: str, params: LinkParams
-) -> pa.Table:
-    """Order within a namespace is (arrival day, event time, id)."""
-    columns = ["unit_id", "version", "namespace", "content_hash", "event_time", "day"]
-    where = mine & (ds.field("granularity") == granularity)
+def _similar(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> list[pa.Table]:
+    """Order within a namespace is (arrival day, event time, id). The history is read once for all granularities."""
+    columns = ["unit_id", "version", "namespace", "granularity", "content_hash", "event_time", "day"]
+    where = mine & ds.field("granularity").isin(LINKED)
     units = live_units(run, bucket, until=day, where=where, columns=columns)
     units = units.sort_by([("day", "ascending"), ("event_time", "ascending"), ("unit_id", "ascending")])
+    return [
+        _similar_of(run, units.filter(pc.equal(units["granularity"], granularity)), params, day)
+        for granularity in LINKED
+    ]
+
+
+def _similar_of(run: Run, units: pa.Table, params: LinkParams, day: dt.date) -> pa.Table:
     is_new = pc.equal(units["day"], pa.scalar(day)).to_numpy()
     if not is_new.any():
         units, is_new = units.slice(0, 0), np.zeros(0, bool)

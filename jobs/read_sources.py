@@ -29,6 +29,7 @@ from pipelines.readers import (
     read_source,
     reader_name,
 )
+from schemas.errors import UsageError
 from schemas.fingerprint import fingerprint
 from schemas.ids import bucket_of, content_hash, record_hash
 from schemas.manifest import Fileset
@@ -112,7 +113,7 @@ def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *,
         spool, deliveries, refused = Spool(), Deliveries(), 0
         try:
             for i, source in enumerate(sources):
-                hash_ = file_hash(source)
+                hash_ = _hash_of(source)
                 # two corpora may hold the same file under the same name: each is its own delivery
                 delivery_id = fingerprint(hash_, source.source_ref, source.corpus, params.kind, params.namespace)
                 if delivery_id in known:
@@ -125,6 +126,14 @@ def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *,
         finally:
             spool.close()
         return refused + sum(d["rows_quarantined"] for d in deliveries.rows)
+
+
+def _hash_of(source: SourceFile) -> str:
+    """The hash of the file's bytes; that of no bytes where there are none to read, so that its reader refuses it by name."""
+    try:
+        return file_hash(source)
+    except UsageError:
+        return content_hash("")
 
 
 def _known_deliveries(run: Run) -> dict[str, int]:

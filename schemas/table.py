@@ -107,7 +107,7 @@ class TableSchema:
             if not _same_type(table[name].type, want.type):
                 try:
                     table = table.set_column(i, want, table[name].cast(want.type))
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
                     continue
         return table
 

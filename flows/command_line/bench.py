@@ -11,7 +11,9 @@ from flows.command_line import options
 from flows.command_line.progress import Bars
 
 
+@options.with_session
 def bench(
+    session: options.Session,
     kind: Annotated[str, typer.Argument(help="embed, ingest, recall or ann.")],
     data: Annotated[
         Path | None,
@@ -20,18 +22,11 @@ def bench(
     limit: Annotated[
         int | None, typer.Option(help="Sentences, turns of the smallest corpus, questions, or vectors.")
     ] = None,
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
 ) -> int:
     """Measure one part on this machine and print a table."""
     from jobs import benchmarks
 
-    session = options.session(store, as_json, config, now, profile)
     with Bars() as bars:
         rows = benchmarks.run(kind, data, limit=limit, store=session.store, now=session.now, progress=bars)
-    options.print_json(rows) if as_json else print(benchmarks.as_markdown(rows))
+    options.print_json(rows) if session.as_json else print(benchmarks.as_markdown(rows))
     return 0

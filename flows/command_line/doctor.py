@@ -5,20 +5,13 @@ from __future__ import annotations
 from flows.command_line import options
 
 
-def doctor(
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
-) -> int:
+@options.with_session
+def doctor(session: options.Session) -> int:
     """Check the installation and the store. Exit code 1 when something needed is lacking."""
     from jobs.check_health import checks
 
-    session = options.session(store, as_json, config, now, profile)
     found = checks(session.store, session.settings.encoder)
-    if as_json:
+    if session.as_json:
         options.print_json(found)
     else:
         console = options.console()

@@ -16,7 +16,9 @@ DATASETS = ("locomo", "longmemeval", "multihop", "jsonl")
 HEADLINE = ("recall@5", "recall@10", "recall_all@10", "mrr", "ndcg@10", "session_recall_all@3", "session_recall_all@10")
 
 
+@options.with_session
 def evaluate(
+    session: options.Session,
     dataset: Annotated[str, typer.Argument(help="locomo, longmemeval, multihop or jsonl.")],
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files with the labelled questions.")],
     ablate: Annotated[
@@ -24,19 +26,12 @@ def evaluate(
     ] = False,
     snapshot: Annotated[int | None, typer.Option(help="An older snapshot.")] = None,
     compare: Annotated[str | None, typer.Option(help="Two snapshots A,B: the difference between them.")] = None,
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
 ) -> int:
     """Ask every question of a labelled set and say how well the snapshot recalls."""
     from jobs.evaluate_recall import ablations, evaluate_recall, record
     from jobs.store.reader import open_store
     from pipelines.recall import RecallParams
 
-    session = options.session(store, as_json, config, now, profile)
     if dataset not in DATASETS:
         raise UsageError(f"no labelled set of kind {dataset!r}: use one of {', '.join(DATASETS)}")
     numbers = _pair(compare) if compare else [snapshot]
@@ -49,7 +44,7 @@ def evaluate(
                     result = evaluate_recall(opened, dataset, paths, params=params, progress=bars)
                     found.append((f"snapshot {number}" if compare else name, result))
                 record(opened, found[-len(variants)][1], now=session.now)
-    if as_json:
+    if session.as_json:
         document = found[0][1].to_json()
         if ablate:
             document["ablation"] = {name: result.metrics for name, result in found}

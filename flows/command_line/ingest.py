@@ -15,7 +15,9 @@ REFUSED = 3
 Kind = Literal["auto", "conversation", "document"]
 
 
+@options.with_session
 def ingest(
+    session: options.Session,
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs.")],
     kind: Annotated[Kind, typer.Option(help="What the files hold.")] = "auto",
     namespace: Annotated[
@@ -28,24 +30,17 @@ def ingest(
         str | None, typer.Option("--force", help="Publish although a gate failed, for this reason.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files would be read.")] = False,
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
 ) -> int:
     """Read files, run every stage that is not up to date, publish a snapshot."""
     from flows.ingest import ingest as run_ingest
     from pipelines.readers import ReadParams, find_sources, reader_name
 
-    session = options.session(store, as_json, config, now, profile)
     if extractor != "rules":
         raise UsageError(f"--extractor {extractor!r} is not available in this version: use rules")
     params = ReadParams(kind=kind, namespace=namespace)
     if dry_run:
         found = [{"source": s.source_ref, "reader": reader_name(s, params)} for s in find_sources(sources)]
-        options.print_json(found) if as_json else [print(f"{f['reader']:<14} {f['source']}") for f in found]
+        options.print_json(found) if session.as_json else [print(f"{f['reader']:<14} {f['source']}") for f in found]
         return 0
     with Bars() as bars:
         result = run_ingest(
@@ -62,7 +57,7 @@ def ingest(
             progress=bars,
             say=bars.say,
         )
-    if as_json:
+    if session.as_json:
         options.print_json(result.to_json())
     else:
         _show(result, session.store)
@@ -77,11 +72,10 @@ def _show(result, store: str) -> None:
         table.add_row(stage["stage"], *did, f"{stage['seconds']:.1f}")
     console.print(table)
     if result.snapshot is None:
-        console.print("Nothing could be read, so there is no snapshot yet.")
+        console.print("There was nothing to read, so there is no snapshot yet.")
     elif result.published:
-        rows = ", ".join(
-            f"{n:,} {t}" for t, n in result.rows.items() if t in ("turns", "documents", "memory_units", "edges")
-        )
+        shown = ("turns", "documents", "memory_units", "edges")
+        rows = ", ".join(f"{n:,} {t}" for t, n in result.rows.items() if t in shown) or "nothing but refused records"
         console.print(f"Published snapshot {result.snapshot} in {result.seconds:.1f} s: {rows}.")
     else:
         console.print(f"Nothing new: snapshot {result.snapshot} stands.")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import orjson
 import typer
@@ -14,15 +17,6 @@ from rich.console import Console
 
 from schemas.errors import UsageError
 from schemas.settings import Settings, load_settings
-
-Store = Annotated[
-    str | None, typer.Option("--store", help="Folder or URL of the store; default ./store or ENGRAPH_STORE.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
-Profile = Annotated[str, typer.Option("--profile", help="Where stages run: local.")]
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file; default engraph.toml beside the store.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-Now = Annotated[str | None, typer.Option("--now", help="The clock, ISO 8601; default the real one.")]
 
 
 @dataclass(frozen=True)
@@ -35,8 +29,19 @@ class Session:
     now: dt.datetime
 
 
-def session(store: str | None, as_json: bool, config: Path | None, now: str | None, profile: str = "local") -> Session:
-    """Settings, store and clock of a command.
+def _common(
+    store: Annotated[
+        str | None, typer.Option("--store", help="Folder or URL of the store; default ./store or ENGRAPH_STORE.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")] = False,
+    profile: Annotated[str, typer.Option("--profile", help="Where stages run: local.")] = "local",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings; default engraph.toml beside the store.")
+    ] = None,
+    now: Annotated[str | None, typer.Option("--now", help="The clock, ISO 8601; default the real one.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> Session:
+    """The options that every command has. `debug` is looked at where errors are caught.
 
     Raises:
         UsageError: an option has no meaning.
@@ -45,6 +50,28 @@ def session(store: str | None, as_json: bool, config: Path | None, now: str | No
         raise UsageError(f"profile {profile!r} is not available in this version: use --profile local")
     settings = load_settings(store, config)
     return Session(settings.store, as_json, settings, moment(now, "--now") or dt.datetime.now(dt.UTC))
+
+
+def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    found = inspect.signature(function).parameters
+    return {name: p.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY) for name, p in found.items()}
+
+
+def with_session(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the common options; they reach it as its first parameter, `session`."""
+    common, own = _parameters(_common), _parameters(function)
+    del own["session"]
+
+    @functools.wraps(function)
+    def command(**given: Any) -> int:
+        session = _common(**{name: given.pop(name) for name in common})
+        return function(session, **given)
+
+    parameters = {**own, **common}
+    command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    command.__annotations__ = {name: p.annotation for name, p in parameters.items()}
+    return command
 
 
 def moment(text: str | None, option: str) -> dt.datetime | None:

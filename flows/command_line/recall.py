@@ -20,7 +20,9 @@ SHOWN_CHARACTERS = 320
 BATCH = 64
 
 
+@options.with_session
 def recall(
+    session: options.Session,
     question: Annotated[str | None, typer.Argument(help="The question.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     namespace: Annotated[list[str] | None, typer.Option(help="Only this namespace; can be repeated.")] = None,
@@ -33,15 +35,8 @@ def recall(
     explain: Annotated[bool, typer.Option("--explain", help="Show what each channel contributed.")] = False,
     queries: Annotated[Path | None, typer.Option(help="A JSONL file of questions.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answers to --queries go (JSONL).")] = None,
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
 ) -> int:
     """Answer one question, or many with --queries and --out."""
-    session = options.session(store, as_json, config, now, profile)
     if (question is None) == (queries is None):
         raise UsageError(
             'give one question, as in: engraph recall "When ...?", or a file of them with --queries and --out'
@@ -63,7 +58,7 @@ def recall(
         answer = opened.recall_many([query])[0]
         seconds = time.perf_counter() - begun
         number = opened.snapshot.number
-    if as_json:
+    if session.as_json:
         document = {"query": question, "snapshot": number, "confidence": round(answer.confidence, 4)}
         options.print_json(
             document | {"hits": [dataclasses.asdict(h) for h in answer.hits], "seconds": round(seconds, 4)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from typing import Annotated
 
@@ -24,19 +23,14 @@ def _lake(session: options.Session):
 
 
 @app.command("list")
-def list_snapshots(
-    store: options.Store = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    debug: options.Debug = False,
-) -> int:
+@options.with_session
+def list_snapshots(session: options.Session) -> int:
     """All snapshots, oldest first."""
     from jobs.store import snapshots
 
-    session = options.session(store, as_json, config, None)
     lake = _lake(session)
     found = [snapshots.load(lake, n) for n in snapshots.numbers(lake)]
-    if as_json:
+    if session.as_json:
         fields = {"number", "created_at", "parent", "restored_from", "forced", "encoder", "rows"}
         options.print_json([s.model_dump(mode="json", include=fields) for s in found])
         return 0
@@ -48,20 +42,17 @@ def list_snapshots(
 
 
 @app.command("diff")
+@options.with_session
 def diff(
+    session: options.Session,
     a: Annotated[int, typer.Argument(help="The older snapshot.")],
     b: Annotated[int, typer.Argument(help="The newer snapshot.")],
-    store: options.Store = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    debug: options.Debug = False,
 ) -> int:
     """What changed between two snapshots."""
     from jobs.store import snapshots
 
-    session = options.session(store, as_json, config, None)
     found = snapshots.diff(_lake(session), a, b)
-    if as_json:
+    if session.as_json:
         options.print_json(found)
     else:
         for table, n in found["rows"].items():
@@ -71,19 +62,15 @@ def diff(
 
 
 @app.command("rollback")
+@options.with_session
 def rollback(
+    session: options.Session,
     number: Annotated[int, typer.Argument(help="The snapshot to restore.")],
-    store: options.Store = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
-    now: options.Now = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
-    debug: options.Debug = False,
 ) -> int:
     """Publish an older snapshot's content as the newest."""
     from jobs.store import lock, snapshots
 
-    session = options.session(store, as_json, config, now)
     lake = _lake(session)
     newest = snapshots.numbers(lake)[-1] if snapshots.numbers(lake) else 0
     snapshots.load(lake, number)
@@ -92,31 +79,28 @@ def rollback(
             run_id = f"{session.now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
             newest = snapshots.rollback(lake, number, now=session.now, run_id=run_id).number - 1
     result = {"snapshot": newest + 1, "restored_from": number, "dry_run": dry_run}
-    options.print_json(result) if as_json else print(
+    options.print_json(result) if session.as_json else print(
         f"snapshot {newest + 1} {'would be' if dry_run else 'is'} {number} again"
     )
     return 0
 
 
 @app.command("gc")
+@options.with_session
 def gc(
+    session: options.Session,
     keep: Annotated[int, typer.Option(help="How many of the newest snapshots stay.")] = 7,
-    store: options.Store = None,
-    as_json: options.Json = False,
-    config: options.Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    debug: options.Debug = False,
 ) -> int:
     """Remove old snapshots and every file that no remaining snapshot names. Pinned snapshots stay."""
     from jobs.store import lock, snapshots
 
     if keep < 1:
         raise UsageError("--keep must be at least 1: the newest snapshot always stays")
-    session = options.session(store, as_json, config, dt.datetime.now(dt.UTC).isoformat())
     lake = _lake(session)
     with lock.writing(lake, "engraph snapshots gc", wait_s=session.settings.lock_wait_s):
         result = snapshots.collect_garbage(lake, keep=keep, dry_run=dry_run)
-    if as_json:
+    if session.as_json:
         options.print_json(result)
     else:
         verb = "would be removed" if dry_run else "removed"

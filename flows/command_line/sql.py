@@ -14,16 +14,12 @@ from schemas.errors import UsageError
 SHOWN_ROWS = 50
 
 
+@options.with_session
 def sql(
+    session: options.Session,
     query: Annotated[str, typer.Argument(help="A SELECT over the tables; recall('...', k := 5) is a table too.")],
     write_to: Annotated[Path | None, typer.Option(help="Write the result to this Parquet file.")] = None,
     snapshot: Annotated[int | None, typer.Option(help="An older snapshot.")] = None,
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
 ) -> int:
     """Run a SELECT. Nothing can be written through it but the file of --write-to."""
     import duckdb
@@ -31,7 +27,6 @@ def sql(
 
     from jobs.store.reader import open_store
 
-    session = options.session(store, as_json, config, now, profile)
     with open_store(session.store, snapshot=snapshot) as opened:
         con = opened.connect()
         try:
@@ -46,7 +41,7 @@ def sql(
             raise UsageError(f"SQL: {str(problem).splitlines()[0]}") from None
     if write_to:
         pq.write_table(rows, write_to)
-    if as_json:
+    if session.as_json:
         options.print_json(rows.to_pylist())
     elif write_to:
         print(f"{rows.num_rows:,} rows in {write_to}")

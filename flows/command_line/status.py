@@ -7,20 +7,13 @@ from rich.table import Table
 from flows.command_line import options
 
 
-def status(
-    store: options.Store = None,
-    as_json: options.Json = False,
-    profile: options.Profile = "local",
-    config: options.Config = None,
-    now: options.Now = None,
-    debug: options.Debug = False,
-) -> int:
+@options.with_session
+def status(session: options.Session) -> int:
     """Day by stage grid, sizes, quarantine and gates of the newest snapshot."""
     from jobs.describe_store import describe
 
-    session = options.session(store, as_json, config, now, profile)
     found = describe(session.store, now=session.now)
-    if as_json:
+    if session.as_json:
         options.print_json(found)
     else:
         _show(found)

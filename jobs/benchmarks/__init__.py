@@ -11,9 +11,11 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.benchmarks.surroundings import surroundings
+from jobs.benchmarks.surroundings import caption, surroundings
 from jobs.run import Progress
 from schemas.errors import UsageError
+
+__all__ = ["CAPTION", "KINDS", "as_markdown", "caption", "run"]
 
 KINDS = ("embed", "ingest", "recall", "ann")
 CAPTION = ("measured", "date", "commit", "machine")
@@ -70,12 +72,12 @@ def as_markdown(rows: Sequence[dict]) -> str:
     if not rows:
         return "Nothing was measured."
     shown = [c for c in rows[0] if c not in CAPTION]
-    caption = ". ".join(str(rows[0][c]) if c == "measured" else f"{c} {rows[0][c]}" for c in CAPTION if c in rows[0])
+    above = ". ".join(str(rows[0][c]) if c == "measured" else f"{c} {rows[0][c]}" for c in CAPTION if c in rows[0])
     right = {c for c in shown if all(isinstance(r[c], int | float | None) for r in rows)}
     lines = [f"| {' | '.join(c.replace('_', ' ') for c in shown)} |"]
     lines.append("|" + "|".join("---:" if c in right else "---" for c in shown) + "|")
     lines += [f"| {' | '.join(_cell(row[c]) for c in shown)} |" for row in rows]
-    return f"{caption}.\n\n" + "\n".join(lines)
+    return f"{above}.\n\n" + "\n".join(lines)
 
 
 def _cell(value: object) -> str:

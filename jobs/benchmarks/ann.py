@@ -1,9 +1,12 @@
 """One dense index beside faiss's: Engraph, HNSW (M 16) and the exact Flat, over the same vectors and 500 held-out queries.
 
-Each is built in a process of its own (`python -m jobs.benchmarks.ann`), so that its peak memory is its own; the figure includes some
-150 MB of interpreter and libraries. HNSW searches with the smallest power of two for efSearch whose recall@10 reaches Engraph's, so that
-the two are compared at equal quality; Engraph chooses its own effort. Single queries take turns on one thread.
+Each is built in a process of its own (`python -m jobs.benchmarks.ann`), so that its peak memory is its own; the figure includes
+the interpreter and its libraries, and mapped pages of the input. HNSW searches with the smallest power of two for efSearch whose
+recall@10 reaches Engraph's, so that the two are compared at equal quality; Engraph chooses its own effort.
 """
+
+# faiss ships incomplete type stubs (read_index gives the base class)
+# mypy: disable-error-code="attr-defined"
 
 from __future__ import annotations
 

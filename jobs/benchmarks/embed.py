@@ -2,7 +2,7 @@
 
 Rounds are interleaved (peer, Engraph, peer, Engraph ...) and the best of each is kept, so that a busy machine hurts both alike.
 Model loading is timed apart. Cosines are taken where a text fits the window: the peer cuts a longer one off there, so its vector
-ought to differ.
+ought to differ. `jobs.engines.embedding_pool` is not imported here: it narrows a cache of oneDNN; the peer is to run as it comes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.benchmarks.made_up import sentences
-from jobs.engines.embedding_pool import usable_cores
+from jobs.benchmarks.surroundings import cores
 from jobs.run import Progress
 from pipelines.embedding import Encoder, resolve_encoder
 from pipelines.embedding.model_folder import model_folder
@@ -29,8 +29,7 @@ def load_sentences(data: Path | None, limit: int) -> list[str]:
     """The first `limit` lines of a text or .gz file that are not blank; made-up sentences without a file."""
     if data is None:
         return sentences(limit)
-    opened = gzip.open(data, "rt", encoding="utf-8") if data.suffix == ".gz" else data.open(encoding="utf-8")
-    with opened as lines:
+    with gzip.open(data, "rt", encoding="utf-8") if data.suffix == ".gz" else data.open(encoding="utf-8") as lines:
         found = list(islice((line.rstrip("\n") for line in lines if line.strip()), limit))
     if not found:
         raise UsageError(f"{data} has no text: give a file with one sentence a line")
@@ -48,7 +47,7 @@ def measure(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the peer asks the hub about a local folder otherwise
     from sentence_transformers import SentenceTransformer
 
-    id, threads = resolve_encoder(encoder), usable_cores()
+    id, threads = resolve_encoder(encoder), cores()
     stock = str(model_folder(id.model))
     peer, peer_load = _timed(lambda: SentenceTransformer(stock, device="cpu", local_files_only=True))
     ours, our_load = _timed(lambda: Encoder.load(id, threads=threads, device="cpu"))

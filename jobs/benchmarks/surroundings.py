@@ -37,6 +37,11 @@ def surroundings(now: dt.datetime) -> dict[str, str]:
     return {"date": f"{now:%Y-%m-%d}", "commit": _commit(), "machine": _machine()}
 
 
+def caption(day: dt.date) -> str:
+    """The same in words, for a page with several tables."""
+    return f"Measured on {day:%Y-%m-%d} at commit {_commit()} on {_machine()}."
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

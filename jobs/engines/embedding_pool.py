@@ -7,10 +7,15 @@ changes a bit: a shard's batches depend on the shard alone and each is computed 
 
 A worker is `python -m jobs.engines.embedding_pool NAME`, spoken to over pipes in Arrow IPC. Being no multiprocessing child it
 never imports the parent's `__main__`, so console scripts, pytest, notebooks and unguarded scripts all may start it.
+
+Memory stays what the first shards took: oneDNN keeps the code of few shapes (of 1,024 by default: 180 MB for windows of all
+lengths), and glibc gives back after each shard what activations of ever other sizes have left in pieces. An ingest of 3,000 turns
+peaked at 830 MB instead of 1,280, at the same rate.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -35,6 +40,8 @@ from schemas.errors import EngraphError
 CORES_IN_PROCESS = 4  # the interpreter is held some 3 % of a batch's time: below this, threads lose nothing
 TEXTS_WORTH_PROCESSES = 1500  # what one core embeds while a worker process starts
 ROOT = Path(__file__).resolve().parents[2]
+# read at the first forward; batches come sorted by length, so few shapes are in use at a time
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 class EmbeddingPool:
@@ -75,6 +82,7 @@ class EmbeddingPool:
             for shard in shards:
                 assert self._encoder is not None
                 yield embed_texts(shard, encoder=self._encoder)
+                _give_back_memory()
 
     def pids(self) -> list[int]:
         """Process ids of the workers that have been started."""
@@ -191,6 +199,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _give_back_memory() -> None:
+    """Return freed memory to the system where the C library knows how (glibc); takes milliseconds."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _has_cuda() -> bool:
     import torch  # one process feeds one GPU: more would only divide its memory
 
@@ -229,6 +244,7 @@ def _serve(id: EncoderId, requests: Connection, replies: Connection) -> None:
             status, answer = b"error", memoryview(pickle.dumps(error))
         replies.send_bytes(status)
         replies.send_bytes(answer)
+        _give_back_memory()
 
 
 def main(arguments: list[str]) -> None:

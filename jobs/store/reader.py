@@ -129,7 +129,8 @@ class Store:
         """DuckDB with a view per table, `embed(text)`, and the table macro `recall(text, k := 10, namespace, granularity)`."""
         con = views.connect(self.lake, self.catalogue)
         question = ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"]
-        _register(con, "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{self._dim}]")
+        if self._dim:  # a snapshot of nothing but refused records has no vectors
+            _register(con, "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{self._dim}]")
         _register(con, "recall_hits", self._hits_arrow, question, HIT_SQL)
         con.execute(RECALL_MACRO)
         return con

@@ -13,14 +13,23 @@ from schemas.errors import StoreError
 QUESTION = "Which colour has the hull of the boat?"
 
 
-@pytest.fixture
-def three(copied, ingest):
-    """A store with three snapshots: the hull is red, blue, green."""
-    corpus, store = copied
+@pytest.fixture(scope="module")
+def three_nights(built, ingest, corpus_in, tmp_path_factory):
+    """A store with three snapshots, made once: the hull is red, blue, green."""
+    folder = tmp_path_factory.mktemp("three")
+    shutil.copytree(built[1], folder / "store")
+    corpus = corpus_in(shutil.copytree(built[0], folder / "notes"))
     for day, colour in (("2026-01-06", "blue"), ("2026-01-07", "green")):
         corpus.boat(colour=f"Its hull is painted {colour}.")
-        ingest(corpus.folder, store=store, day=day)
-    return corpus, store
+        ingest(corpus.folder, store=folder / "store", day=day)
+    return folder
+
+
+@pytest.fixture
+def three(three_nights, corpus_in, tmp_path):
+    """The test's own copies of that corpus and store."""
+    shutil.copytree(three_nights, tmp_path, dirs_exist_ok=True)
+    return corpus_in(tmp_path / "notes"), tmp_path / "store"
 
 
 def colour(store: Path, snapshot: int | None = None) -> str:

@@ -87,7 +87,7 @@ def test_every_column_says_what_it_means(schema):
 
 @pytest.mark.parametrize("schema", [t for t in TABLES.values() if t.key], ids=lambda t: t.name)
 def test_a_key_that_occurs_twice_is_refused_with_an_example(schema):
-    with pytest.raises(SchemaMismatch, match="1 duplicate keys .* for example"):
+    with pytest.raises(SchemaMismatch, match=r"1 duplicate keys .* for example"):
         schema.validate(pa.concat_tables([conforming(schema), conforming(schema, 1)]))
 
 

@@ -24,14 +24,9 @@ from pathlib import Path
 from flows.command_line import run
 
 PRELOADED = (
-    "torch",
-    "transformers",
-    "duckdb",
-    "flows.ingest",
-    "jobs.store.reader",
-    "jobs.check_health",
-    "rich.progress",
-)
+    "torch", "transformers.models.bert.modeling_bert", "safetensors.torch", "pipelines.embedding.forward", "duckdb",
+    "flows.ingest", "jobs.store.reader", "jobs.check_health", "rich.progress",
+)  # fmt: skip
 
 
 class Writes:

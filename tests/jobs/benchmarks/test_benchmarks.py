@@ -1,0 +1,169 @@
+"""A tiny run of each measurement: the figures it must get right whatever the machine, and the table around them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+
+from jobs import benchmarks
+from jobs.benchmarks import ann, embed, ingest, made_up, recall
+from jobs.benchmarks.surroundings import run_python
+from schemas.errors import EngraphError, UsageError
+
+NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+NO_SAMPLE = Path("no-such-folder")
+
+
+def test_made_up_sentences_are_distinct_and_the_same_every_time():
+    for sample in (made_up.SAMPLE, NO_SAMPLE):
+        first = made_up.sentences(5000, sample)
+        assert len(set(first)) == len(first) == 5000
+        assert made_up.sentences(100, sample) == first[:100]
+
+
+def test_a_larger_corpus_begins_with_the_smaller_one_and_fills_namespaces_in_sessions():
+    small, large = (list(made_up.conversation_lines(n)) for n in (150, 300))
+    assert large[:150] == small
+    rows = [json.loads(line) for line in large]
+    assert len({r["namespace"] for r in rows}) == 3
+    assert len({(r["namespace"], r["session_id"]) for r in rows}) == 15
+    assert len({(r["namespace"], r["session_id"], r["message_id"]) for r in rows}) == 300
+
+
+def test_the_peak_of_a_command_is_its_own_and_counts_its_children(tmp_path):
+    ballast = bytearray(400 << 20)
+    ballast[:: 1 << 12] = b"x" * len(ballast[:: 1 << 12])
+    small = run_python(["-c", "import time; time.sleep(0.3)"], tmp_path)
+    hold = "import time; b = bytearray(100 << 20); b[::4096] = b'x' * len(b[::4096]); time.sleep(0.3)"
+    parent = f"import subprocess, sys; {hold}; subprocess.run([sys.executable, '-c', {hold!r}])"
+    large = run_python(["-c", parent], tmp_path)
+    assert small.peak_mb < 50
+    assert 200 < large.peak_mb < 300
+    assert large.seconds > 0.6
+
+
+def test_a_command_that_fails_is_an_error_that_shows_what_it_said(tmp_path):
+    with pytest.raises(EngraphError, match="exit code 7: out of luck"):
+        run_python(["-c", "import sys; print('out of luck', file=sys.stderr); sys.exit(7)"], tmp_path)
+
+
+def test_both_encoders_are_measured_and_give_the_same_vectors(tmp_path):
+    file = tmp_path / "sentences.txt"
+    file.write_text("\n\n".join(made_up.sentences(80)))
+    peer, ours = embed.measure(embed.load_sentences(file, 60), encoder="all-MiniLM-L6-v2@f32", rounds=1)
+    assert "60 sentences" in ours["measured"]
+    assert ours["lowest_cosine"] > 0.9999
+    assert ours["ratio"] == pytest.approx(ours["sentences/s"] / peer["sentences/s"], rel=0.01)
+
+
+def test_sentences_are_read_from_gzip_and_an_empty_file_is_refused(tmp_path):
+    import gzip
+
+    packed = tmp_path / "s.txt.gz"
+    packed.write_bytes(gzip.compress("één\n\n twee \n".encode()))
+    assert embed.load_sentences(packed, 10) == ["één", " twee "]
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n")
+    with pytest.raises(UsageError, match="one sentence a line"):
+        embed.load_sentences(empty, 10)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    from flows.ingest import ingest as run_ingest
+    from pipelines.readers import ReadParams
+
+    folder = tmp_path_factory.mktemp("recall")
+    (folder / "talk.jsonl").write_text("\n".join(made_up.conversation_lines(120)))
+    run_ingest(str(folder / "store"), [str(folder / "talk.jsonl")], read=ReadParams(), now=NOW, buckets=2)
+    return folder / "store"
+
+
+def test_recall_is_measured_apart_from_encoding_in_one_namespace_and_in_all(store):
+    rows = recall.measure(str(store), None, 8)
+    assert [(r["part"], r["scope"]) for r in rows] == [
+        ("encode the question", "-"),
+        ("Engraph search", "one namespace"),
+        ("numpy dense scan of leaves", "one namespace"),
+        ("Engraph search", "all namespaces"),
+        ("numpy dense scan of leaves", "all namespaces"),
+    ]
+    assert rows[3]["leaves"] == 120 > rows[1]["leaves"] > 0
+    assert all(0 < r["p50_ms"] <= r["p99_ms"] for r in rows)
+    assert rows[4]["ratio_to_scan"] == 1
+
+
+def test_recall_takes_questions_from_a_file_with_or_without_namespace(store, tmp_path):
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"text": "Where is the cat?", "namespace": "person-00001"}\n\n{"text": "Who paid?"}\n')
+    rows = recall.measure(str(store), file, 8)
+    assert "2 questions" in rows[0]["measured"]
+    file.write_text('{"question": "Who paid?"}\n')
+    with pytest.raises(UsageError, match="line 1 is no question"):
+        recall.measure(str(store), file, 8)
+
+
+def test_ann_is_measured_beside_faiss_and_the_exact_index_finds_everything():
+    ours, hnsw, flat = ann.measure(None, 2000, dim=16)
+    assert flat["recall@10"] == 1
+    assert ours["recall@10"] > 0.9
+    assert hnsw["recall@10"] > 0.9
+    assert flat["disk_mb"] == pytest.approx(1800 * 16 * 4 / 1e6, rel=0.01)
+    assert "1,800 vectors of 16 dimensions, ip" in ours["measured"]
+
+
+def test_ann_measures_vectors_of_any_length_by_distance(tmp_path):
+    file = tmp_path / "v.npy"
+    np.save(file, 7 * ann.clustered(600, 8).astype(np.float16))
+    rows = ann.measure(file, 500)
+    assert [r["recall@10"] for r in rows][2] == 1
+    assert "450 vectors of 8 dimensions, l2" in rows[0]["measured"]
+    np.save(file, np.arange(5))
+    with pytest.raises(UsageError, match="n, dim"):
+        ann.measure(file, None)
+
+
+def test_recall_at_k_counts_what_both_found():
+    truth = np.array([[1, 2], [3, 4]])
+    assert ann.recall_at_k(np.array([[2, 9], [4, 3]]), truth) == 0.75
+
+
+def test_ingest_is_measured_at_growing_sizes_by_the_real_command():
+    small, large = ingest.measure(30, (1, 2))
+    assert (small["turns"], large["turns"]) == (30, 60)
+    assert large["units"] > small["units"] > 30
+    assert small["peak_growth"] == 1
+    assert small["peak_rss_mb"] is None or 100 < small["peak_rss_mb"] < 10_000
+    assert large["disk_mb"] > small["disk_mb"] > 0
+
+
+def test_every_table_says_when_at_which_commit_and_on_what_it_was_measured():
+    rows = benchmarks.run("ann", limit=300, now=NOW)
+    table = benchmarks.as_markdown(rows).splitlines()
+    assert "date 2026-03-01. commit " in table[0]
+    assert f"machine {rows[0]['machine']}" in table[0]
+    assert " cores" in rows[0]["machine"]
+    assert len(table) == 2 + 2 + 3
+    assert len({line.count("|") for line in table[2:]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"kind": "speed"}, "use one of embed, ingest, recall, ann"),
+        ({"kind": "embed", "limit": 0}, "leaves nothing to measure"),
+        ({"kind": "embed", "data": Path("no-such-file.txt")}, "no file"),
+        ({"kind": "recall"}, "--store"),
+        ({"kind": "ingest", "data": Path(__file__)}, "leave DATA out"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_advice(arguments, told):
+    with pytest.raises(UsageError, match=told):
+        benchmarks.run(**arguments, now=NOW)
