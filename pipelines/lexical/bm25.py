@@ -31,14 +31,14 @@ def build(texts: Iterable[str], out: Path) -> None:
         counts.append(np.fromiter(found.values(), np.int32, len(found)))
         rows.append(np.full(len(found), row, np.int32))
     term = np.concatenate(terms) if terms else np.empty(0, np.int32)
-    words = np.array(sorted(vocabulary), dtype=np.str_) if vocabulary else np.empty(0, "U1")
+    words = sorted(vocabulary)  # no numpy strings: those are all as wide as the longest word
     rank = np.empty(len(vocabulary), np.int32)
-    rank[[vocabulary[w] for w in words.tolist()]] = np.arange(len(words), dtype=np.int32)
+    rank[np.fromiter((vocabulary[w] for w in words), np.int64, len(words))] = np.arange(len(words), dtype=np.int32)
     term = rank[term]
     all_rows = np.concatenate(rows) if rows else np.empty(0, np.int32)
     order = np.lexsort((all_rows, term))
     out.mkdir(parents=True)
-    encoded = [w.encode() for w in words.tolist()]
+    encoded = [w.encode() for w in words]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     np.save(out / "words.npy", np.frombuffer(b"".join(encoded), np.uint8))
     np.save(out / "word_ends.npy", ends)

@@ -87,17 +87,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows [start, end) of one granularity in one shard, and where its leaves lie in the scope's leaf array."""
+    """Rows [start, end) of one granularity in one shard, and the leaves [low, high) of the scope that each row covers."""
 
     shard: RecallShard
     granularity: str
     start: int
     end: int
-    shift: int
-
-    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
-        low, high = self.shard.low[self.start : self.end], self.shard.high[self.start : self.end]
-        return low + self.shift, high + self.shift
+    low: np.ndarray
+    high: np.ndarray
 
 
 class _Scope:
@@ -105,35 +102,30 @@ class _Scope:
 
     def __init__(self, shards: list[RecallShard], namespaces: set[str] | None) -> None:
         self.n_leaves = 0
-        self.leaves: list[_Part] = []
         self.parts: dict[str, list[_Part]] = {level: [] for level in LEVELS}
-        shifts: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
         for shard in shards:
+            shifts = []
             for leaf in WORLDS:
                 for a, b in shard.slices(leaf, namespaces):
-                    shifts.setdefault((id(shard), leaf), []).append((a, b, self.n_leaves - a))
-                    self.leaves.append(_Part(shard, leaf, a, b, self.n_leaves - a))
+                    shifts.append((a, b, self.n_leaves - a))
                     self.n_leaves += b - a
-        for level, granularities in LEVELS.items():
-            for shard in shards:
+            for level, granularities in LEVELS.items():
                 for granularity in granularities:
                     for a, b in shard.slices(granularity, namespaces):
-                        self.parts[level] += _place(shard, granularity, a, b, shifts)
+                        self.parts[level].append(_place(shard, granularity, a, b, shifts))
 
     def granularities(self) -> set[str]:
         return {p.granularity for parts in self.parts.values() for p in parts}
 
 
-def _place(shard: RecallShard, granularity: str, a: int, b: int, shifts: dict) -> list[_Part]:
-    """A row range as parts, each over one leaf range (a range of derived units may span both worlds)."""
-    found = []
-    firsts = shard.low[a:b]
-    for leaf in WORLDS:
-        for l_start, l_end, shift in shifts.get((id(shard), leaf), []):
-            inside = np.flatnonzero((firsts >= l_start) & (firsts < l_end))
-            if len(inside):
-                found.append(_Part(shard, granularity, a + int(inside[0]), a + int(inside[-1]) + 1, shift))
-    return found
+def _place(shard: RecallShard, granularity: str, a: int, b: int, shifts: list[tuple[int, int, int]]) -> _Part:
+    """A row range over the scope's leaves. Derived units of conversations and of documents may lie mixed in one range."""
+    first, last = shard.low[a:b], shard.high[a:b]
+    low, high = np.zeros(b - a, np.int32), np.zeros(b - a, np.int32)
+    for start, end, shift in shifts:
+        inside = (first >= start) & (first < end) & (last > first)
+        low[inside], high[inside] = first[inside] + shift, last[inside] + shift
+    return _Part(shard, granularity, a, b, low, high)
 
 
 class Recall:
@@ -238,7 +230,7 @@ def _to_leaves(n: int, parts: list[_Part], z: list[np.ndarray]) -> np.ndarray:
     """For each leaf the best score among the units that cover it; 0, the average, where none does."""
     out = np.full(n, -np.inf, np.float32)
     for part, scores in zip(parts, z, strict=True):
-        low, high = part.intervals()
+        low, high = part.low, part.high
         lengths = high - low
         if (lengths == 1).all():
             np.maximum.at(out, low, scores)
@@ -270,20 +262,20 @@ class _Candidates:
 def _gather(scope: _Scope, granularity: str, evidence: dict[str, np.ndarray]) -> _Candidates:
     """Each unit takes, channel by channel, the best of the leaves it covers."""
     parts = [p for level in scope.parts.values() for p in level if p.granularity == granularity]
-    bounds = [p.intervals() for p in parts]
-    low, high = np.concatenate([b[0] for b in bounds]), np.concatenate([b[1] for b in bounds])
+    low, high = np.concatenate([p.low for p in parts]), np.concatenate([p.high for p in parts])
     if (high - low == 1).all():
         channels = {name: scores[low] for name, scores in evidence.items()}
     else:
         channels = {name: _maximum_between(scores, low, high) for name, scores in evidence.items()}
-    return _Candidates(parts, sum(channels.values()), channels)
+    totals = np.where(high > low, sum(channels.values()), -np.inf)
+    return _Candidates(parts, totals, channels)
 
 
 def _maximum_between(scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """max(scores[low_i:high_i]) for each i; `reduceat` on interleaved bounds, a sentinel closing the last."""
     padded = np.append(scores, -np.inf)
     pairs = np.column_stack([low, high]).ravel()
-    return np.maximum.reduceat(padded, pairs)[::2]
+    return np.where(high > low, np.maximum.reduceat(padded, pairs)[::2], 0.0)
 
 
 def _best(candidates: list[_Candidates], query: Query) -> list[Hit]:
@@ -293,10 +285,10 @@ def _best(candidates: list[_Candidates], query: Query) -> list[Hit]:
         allowed = _valid(found.parts, query.valid_at)
         totals = np.where(allowed, found.totals, -np.inf) if allowed is not None else found.totals
         k = min(query.k, len(totals))
-        top = np.argpartition(-totals, k - 1)[:k]
-        rows += [
-            (-float(totals[i]), order, int(i), found) for order, i in enumerate(np.sort(top)) if np.isfinite(totals[i])
-        ]
+        least = -np.partition(-totals, k - 1)[k - 1]
+        top = np.flatnonzero(totals >= least)  # more than k where the last places are tied
+        top = top[np.argsort(-totals[top], kind="stable")][:k]
+        rows += [(-float(totals[i]), order, int(i), found) for order, i in enumerate(top) if np.isfinite(totals[i])]
     rows.sort(key=lambda r: (r[0], r[1]))
     return [_hit(rank, found, i) for rank, (_, _, i, found) in enumerate(rows[: query.k], 1)]
 

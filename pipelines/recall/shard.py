@@ -109,14 +109,23 @@ def _leaf_intervals(units: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         pl.col("end").alias("l_end"),
     )
     whole = pl.col("granularity").is_in(WHOLE_GROUP)
-    by_span = (
-        spans.filter(~whole)
-        .join(leaf, on=["namespace", "group", "ref"])
-        .filter((pl.col("start") < pl.col("l_end")) & (pl.col("l_start") < pl.col("end")))
+    place, group = ["namespace", "group", "ref"], ["namespace", "group"]
+    # leaves of a source lie in row order and do not overlap, so two look-ups find the first and the last one touched
+    probes = spans.filter(~whole).with_columns(first=pl.col("start") + 1, last=pl.col("end") - 1)
+    firsts = probes.sort("first").join_asof(
+        leaf.sort("l_end"), left_on="first", right_on="l_end", by=place, strategy="forward", check_sortedness=False
     )
-    by_group = frame.filter(whole).join(leaf, on=["namespace", "group"])
-    touched = pl.concat([by_span.select("row", "leaf"), by_group.select("row", "leaf")])
-    bounds = touched.group_by("row").agg(pl.col("leaf").min().alias("low"), (pl.col("leaf").max() + 1).alias("high"))
+    lasts = probes.sort("last").join_asof(
+        leaf.sort("l_start"), left_on="last", right_on="l_start", by=place, check_sortedness=False
+    )
+    by_span = firsts.select("row", *place, "start", "end", low="leaf").join(
+        lasts.select("row", *place, "start", "end", high="leaf"), on=["row", *place, "start", "end"]
+    )
+    by_span = by_span.filter(pl.col("low") <= pl.col("high"))
+    ends = leaf.group_by(group).agg(pl.col("leaf").min().alias("low"), pl.col("leaf").max().alias("high"))
+    by_group = frame.filter(whole).join(ends, on=group)
+    touched = pl.concat([by_span.select("row", "low", "high"), by_group.select("row", "low", "high")])
+    bounds = touched.group_by("row").agg(pl.col("low").min(), pl.col("high").max() + 1)
     full = frame.select("row").join(bounds, on="row", how="left").sort("row").fill_null(0)
     return full["low"].to_numpy().astype(np.int32), full["high"].to_numpy().astype(np.int32)
 
