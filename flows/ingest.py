@@ -137,7 +137,7 @@ def bring_up_to_date(run: Run, parent: Snapshot | None, *, workers: int | None) 
     stale = stale_from(run, same_stages=parent is not None and parent.identity == identity)
     count_tokens = load_tokenizer(run.encoder).count_tokens
     with EmbeddingPool(run.encoder, workers) as pool:
-        for day, buckets in days_to_do(run, stale):
+        for day, buckets in days_to_do(run, stale):  # no bucket: only texts may have to move here from another day
             for bucket in buckets:
                 segment_records(run, day, bucket, PASSAGES, count_tokens)
             embed_day(run, day, "embed", ("segment",), pool)
@@ -168,12 +168,19 @@ def stale_from(run: Run, *, same_stages: bool) -> dict[int, dt.date]:
 
 
 def days_to_do(run: Run, stale: dict[int, dt.date]) -> list[tuple[dt.date, list[int]]]:
-    """(day, buckets) to look at, ascending: from a bucket's first stale day on, every day it has records of."""
+    """(day, buckets) to look at, ascending: from a bucket's first stale day on, every day it has records of.
+
+    Days on which only other buckets have records are there too: embeddings are shared between buckets and belong to the first
+    day that needs them, so a correction of an earlier day can give or take a text.
+    """
     days: dict[dt.date, set[int]] = {}
+    first = min(stale.values(), default=None)
     for table in ("turns", "documents"):
         for fileset in run.catalogue.select(table):
-            if fileset.bucket in stale and fileset.day >= stale[fileset.bucket]:
-                days.setdefault(fileset.day, set()).add(fileset.bucket)
+            if first is not None and fileset.day >= first:
+                buckets = days.setdefault(fileset.day, set())
+                if fileset.bucket in stale and fileset.day >= stale[fileset.bucket]:
+                    buckets.add(fileset.bucket)
     return [(day, sorted(days[day])) for day in sorted(days)]
 
 

@@ -61,7 +61,7 @@ def extract_memories(run: Run, day: dt.date, bucket: int, params: ExtractionPara
 
 LEAF_COLUMNS = [
     "unit_id", "namespace", "group_id", "granularity", "speaker", "role", "text", "source_ref", "start", "event_time",
-    "zone", "content_hash",
+    "zone", "time_source", "content_hash",
 ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _leaves(run: Run, bucket: int, day: dt.date, groups: list[str]) -> tuple[pa.
     turns = pl.DataFrame(turns_of(run, bucket, day, groups)).select(
         pl.col("turn_id").alias("unit_id"), "namespace", pl.col("session_id").alias("group_id"),
         pl.lit("turn").alias("granularity"), "speaker", "role", "text", "source_ref",
-        pl.lit(0, pl.Int32).alias("start"), pl.col("said_at").alias("event_time"), "zone", "content_hash",
+        pl.lit(0, pl.Int32).alias("start"), pl.col("said_at").alias("event_time"), "zone", "time_source", "content_hash",
     )  # fmt: skip
     where = of_groups(groups) & (ds.field("granularity") == "sentence")
     units = pl.DataFrame(live_units(run, bucket, until=day, where=where, stage="segment"))
@@ -79,7 +79,7 @@ def _leaves(run: Run, bucket: int, day: dt.date, groups: list[str]) -> tuple[pa.
         "unit_id", "namespace", pl.col("document_id").alias("group_id"), "granularity",
         pl.lit(None, pl.String).alias("speaker"), pl.lit(None, pl.String).alias("role"), "text",
         spans.struct.field("ref").alias("source_ref"), spans.struct.field("start").alias("start"), "event_time",
-        "zone", "content_hash",
+        "zone", "time_source", "content_hash",
     )  # fmt: skip
     leaves = pl.concat([turns, sentences]).select(LEAF_COLUMNS).to_arrow()
     leaves = leaves.cast(_plain(leaves.schema))
@@ -97,6 +97,11 @@ def _drafts(found: Extraction, leaves: pa.Table, count_tokens: CountTokens) -> p
         zip(leaves["group_id"].to_pylist(), pc.equal(leaves["granularity"], "turn").to_pylist(), strict=True)
     )
     namespace = dict(zip(leaves["group_id"].to_pylist(), leaves["namespace"].to_pylist(), strict=True))
+    columns = zip(*(leaves[c].to_pylist() for c in ("unit_id", "group_id", "event_time", "time_source")), strict=True)
+    times: dict[str, tuple] = {}
+    for unit_id, group, *time in columns:
+        times[unit_id] = tuple(time)
+        times.setdefault(group, tuple(time))
     facts: dict[str, int] = {}
     rows = []
     for row in found.units.to_pylist():
@@ -104,6 +109,7 @@ def _drafts(found: Extraction, leaves: pa.Table, count_tokens: CountTokens) -> p
         if row["granularity"] == "fact":
             number = facts[row["parent_id"]] = facts.get(row["parent_id"], 0) + 1
         group = row.pop("group_id")
+        leaf_time, time_source = times[row["parent_id"]]
         row |= {
             "unit_id": derived_id(row["parent_id"], row["granularity"], number),
             "namespace": namespace[group],
@@ -111,6 +117,7 @@ def _drafts(found: Extraction, leaves: pa.Table, count_tokens: CountTokens) -> p
             "document_id": None if is_turn[group] else group,
             "ordinal": row.pop("number") - 1,
             "memory_type": "semantic",
+            "time_source": time_source if row["event_time"] == leaf_time or row["granularity"] != "fact" else "text",
             "extractor": EXTRACTOR,
         }
         rows.append(row)

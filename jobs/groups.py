@@ -58,7 +58,15 @@ def turns_of(run: Run, bucket: int, day: dt.date, sessions: list[str]) -> pa.Tab
     """All turns of `sessions` up to `day`, in order."""
     where = ds.field("session_id").isin(sessions)
     rows = run.lake.read("turns", run.catalogue.select("turns", bucket=bucket, until=day), where=where)
-    return in_order(latest(rows, "turn_id"))
+    return in_order(_since_first_day(latest(rows, "turn_id"), rows))
+
+
+def _since_first_day(turns: pa.Table, history: pa.Table) -> pa.Table:
+    """The turns with the day of their first arrival, so that a corrected turn keeps its place in the session."""
+    first = history.group_by("turn_id").aggregate([("day", "min")])
+    days = dict(zip(first["turn_id"].to_pylist(), first["day_min"].to_pylist(), strict=True))
+    column = pa.array([days[turn_id] for turn_id in turns["turn_id"].to_pylist()], pa.date32())
+    return turns.set_column(turns.column_names.index("day"), "day", column)
 
 
 def documents_of(run: Run, bucket: int, day: dt.date, documents: list[str]) -> pa.Table:

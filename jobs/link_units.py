@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -51,14 +53,15 @@ def link_units(run: Run, day: dt.date, bucket: int, params: LinkingParams) -> No
         return namespaces_of(run.lake.read("memory_units", units, columns=["namespace"]), fingerprint(inputs))
 
     def compute(namespaces: list[str]) -> dict[str, pa.Table]:
-        edges = pa.concat_tables([_links_of(run, bucket, day, namespace, params.links) for namespace in namespaces])
+        edges = _links_of(run, bucket, day, namespaces, params.links)
         return {"edges": edges.append_column(GROUP, edges["namespace"])}
 
     run_partition(run, stage(params), day, bucket, inputs=inputs, plan=plan, compute=compute)
 
 
-def _links_of(run: Run, bucket: int, day: dt.date, namespace: str, params: LinkParams) -> pa.Table:
-    mine = ds.field("namespace") == namespace
+def _links_of(run: Run, bucket: int, day: dt.date, namespaces: list[str], params: LinkParams) -> pa.Table:
+    """All edges that `day` brings to some namespaces. Their history is read once, then taken apart in memory."""
+    mine = ds.field("namespace").isin(namespaces)
     today = run.catalogue.select("memory_units", bucket=bucket, day=day)
     new = run.lake.read("memory_units", today, columns=STRUCTURE, where=mine)
     touched = pc.unique(group_column(new).combine_chunks())
@@ -66,38 +69,40 @@ def _links_of(run: Run, bucket: int, day: dt.date, namespace: str, params: LinkP
     mentions = run.lake.read("mentions", run.catalogue.select("mentions", bucket=bucket, day=day), where=mine)
     edges = [structure_edges(new, groups, day=day), mention_edges(mentions, day=day)]
     edges += _similar(run, bucket, day, mine, params)
-    edges.append(_synonyms(run, bucket, day, mine, params))
+    edges += _synonyms(run, bucket, day, mine, params)
     return pa.concat_tables(edges)
 
 
-def _similar(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> list[pa.Table]:
-    """Order within a namespace is (arrival day, event time, id). The history is read once for all granularities."""
+def _similar(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> Iterator[pa.Table]:
+    """Order within a namespace is (arrival day, event time, id)."""
     columns = ["unit_id", "version", "namespace", "granularity", "content_hash", "event_time", "day"]
-    where = mine & ds.field("granularity").isin(LINKED)
-    units = live_units(run, bucket, until=day, where=where, columns=columns)
-    units = units.sort_by([("day", "ascending"), ("event_time", "ascending"), ("unit_id", "ascending")])
-    return [
-        _similar_of(run, units.filter(pc.equal(units["granularity"], granularity)), params, day)
-        for granularity in LINKED
-    ]
+    units = live_units(run, bucket, until=day, where=mine & ds.field("granularity").isin(LINKED), columns=columns)
+    for part in _apart(units, ["namespace", "granularity"], ["day", "event_time", "unit_id"]):
+        is_new = pc.equal(part["day"], pa.scalar(day)).to_numpy()
+        if is_new.any():
+            yield similar_edges(part, run.vectors().get(part["content_hash"]), is_new, params, day=day)
 
 
-def _similar_of(run: Run, units: pa.Table, params: LinkParams, day: dt.date) -> pa.Table:
-    is_new = pc.equal(units["day"], pa.scalar(day)).to_numpy()
-    if not is_new.any():
-        units, is_new = units.slice(0, 0), np.zeros(0, bool)
-    return similar_edges(units, run.vectors().get(units["content_hash"]), is_new, params, day=day)
-
-
-def _synonyms(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> pa.Table:
+def _synonyms(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> Iterator[pa.Table]:
     columns = ["entity_id", "namespace", "content_hash", "kind", "day"]
-    where = mine & ~ds.field("kind").isin(["date", "quantity"])
     filesets = run.catalogue.select("entities", bucket=bucket, until=day)
+    where = mine & ~ds.field("kind").isin(["date", "quantity"])
     rows = run.lake.read("entities", filesets, columns=columns, where=where)
     first_seen = rows.group_by("entity_id").aggregate([("day", "min")])
     entities = latest(rows, "entity_id").drop_columns(["day"]).join(first_seen, "entity_id")
-    entities = entities.sort_by([("day_min", "ascending"), ("entity_id", "ascending")])
-    is_new = pc.equal(entities["day_min"], pa.scalar(day)).to_numpy()
-    if not is_new.any():
-        entities, is_new = entities.slice(0, 0), np.zeros(0, bool)
-    return synonym_edges(entities, run.vectors().get(entities["content_hash"]), is_new, params, day=day)
+    for part in _apart(entities, ["namespace"], ["day_min", "entity_id"]):
+        is_new = pc.equal(part["day_min"], pa.scalar(day)).to_numpy()
+        if is_new.any():
+            yield synonym_edges(part, run.vectors().get(part["content_hash"]), is_new, params, day=day)
+
+
+def _apart(table: pa.Table, by: list[str], order: list[str]) -> Iterator[pa.Table]:
+    """The rows of each value of the columns `by`, in `order`."""
+    table = table.sort_by([(column, "ascending") for column in by + order])
+    changes = np.zeros(table.num_rows, bool)
+    for column in by:
+        codes = table[column].combine_chunks().dictionary_encode().indices.to_numpy()
+        changes[1:] |= codes[1:] != codes[:-1]
+    starts = [0, *np.flatnonzero(changes).tolist(), table.num_rows]
+    for start, end in pairwise(starts):
+        yield table.slice(start, end - start)

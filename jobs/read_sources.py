@@ -8,6 +8,7 @@ each partition is merged with what it holds. read = new + known + quarantined, f
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jobs.engines.local import SHARD_ROWS
@@ -38,6 +40,7 @@ from schemas.tables import TABLES
 STAGE, VERSION = "read", 1
 SPOOL_BYTES = 64_000_000
 ROW_BYTES = 1_000  # what a record weighs besides its text
+OWN_ID = re.compile(r"#(round|segment|summary|keywords|fact|section|passage|sentence|note|qa|triple)(-\d+)?$")
 IDS = {"turns": "turn_id", "documents": "document_id"}
 SORT = {"turns": ("session_id", "turn_no", "turn_id"), "documents": ("document_id",)}
 
@@ -215,31 +218,71 @@ def quarantine_row(r: Refused, stage: str, day: dt.date) -> dict:
 def _fresh_records(
     run: Run, table: str, staged: pa.Table, bucket: int, deliveries: Deliveries
 ) -> tuple[pa.Table, list[dict]]:
-    """Records never seen before, and those refused because their id came earlier in this run with different content."""
-    history = run.lake.read(table, run.catalogue.select(table, bucket=bucket), columns=["record_hash"])
-    seen = set(history["record_hash"].to_pylist())
-    by_id: dict[str, str] = {}
+    """Records that say something new, and those refused because their id cannot be theirs."""
+    held = _Held(run, table, staged, bucket)
     keep, refused = [], []
-    hashes, ids = staged["record_hash"].to_pylist(), staged[IDS[table]].to_pylist()
-    for i, (hash_, id_, delivery) in enumerate(zip(hashes, ids, staged["delivery"].to_pylist(), strict=True)):
-        if hash_ in seen:
-            deliveries.count(delivery, "known")
-        elif id_ in by_id:
-            deliveries.count(delivery, "quarantined")
-            refused.append(_refuse_conflict(staged.slice(i, 1).to_pylist()[0], IDS[table]))
+    for i, row in enumerate(staged.select(held.columns).to_pylist()):
+        reason = held.refusal(row)
+        if held.is_known(row):
+            deliveries.count(row["delivery"], "known")
+        elif reason:
+            deliveries.count(row["delivery"], "quarantined")
+            refused.append(_refuse(staged.slice(i, 1).to_pylist()[0], reason))
         else:
-            deliveries.count(delivery, "new")
+            deliveries.count(row["delivery"], "new")
             keep.append(i)
-            by_id[id_] = hash_
-            seen.add(hash_)
+            held.add(row)
     return staged.take(pa.array(keep, pa.int64())).drop_columns(["delivery"]), refused
 
 
-def _refuse_conflict(row: dict, id_column: str) -> dict:
+class _Held:
+    """What the store holds of the ids of a delivery, and what the delivery itself has brought so far.
+
+    A record is known when the newest record of its id up to its day says the same, or, where it would be the first, when a
+    later day has it: a delivery for an earlier day does not move it. So a change back to an older content is a change.
+    """
+
+    def __init__(self, run: Run, table: str, staged: pa.Table, bucket: int) -> None:
+        self.id = IDS[table]
+        self.group = "session_id" if table == "turns" else self.id
+        self.columns = list(dict.fromkeys([self.id, self.group, "record_hash", "day", "delivery"]))
+        filesets = run.catalogue.select(table, bucket=bucket)
+        ids = pc.unique(pa.chunked_array([*staged[self.id].chunks, *staged[self.group].chunks]))
+        columns = [c for c in self.columns if c != "delivery"]
+        where = ds.field(self.id).isin(ids) | ds.field(self.group).isin(ids)
+        self.versions: dict[str, list[tuple[dt.date, str]]] = defaultdict(list)
+        self.groups: set[str] = set()
+        self.brought: dict[str, str] = {}
+        for row in run.lake.read(table, filesets, columns=columns, where=where).to_pylist():
+            self.versions[row[self.id]].append((row["day"], row["record_hash"]))
+            self.groups.add(row[self.group])
+
+    def is_known(self, row: dict) -> bool:
+        if self.brought.get(row[self.id]) == row["record_hash"]:
+            return True
+        versions = sorted(self.versions.get(row[self.id], []))
+        before = [hash_ for day, hash_ in versions if day <= row["day"]]
+        return before[-1] == row["record_hash"] if before else any(h == row["record_hash"] for _, h in versions)
+
+    def refusal(self, row: dict) -> str | None:
+        """Why a record's id cannot be accepted, or None."""
+        id_ = row[self.id]
+        if id_ in self.brought:
+            return f"duplicate id {id_!r}: another file of this run has it with different content; deliver one of them"
+        if OWN_ID.search(id_) or OWN_ID.search(row[self.group]):
+            return f"id {id_!r} ends like one of Engraph's own (#section-1, #summary ...): rename it"
+        if self.group != self.id and (id_ in self.groups or row[self.group] in self.versions):
+            return f"id {id_!r} is both a message and a session: rename one of them"
+        return None
+
+    def add(self, row: dict) -> None:
+        self.brought[row[self.id]] = row["record_hash"]
+        self.versions[row[self.id]].append((row["day"], row["record_hash"]))
+        self.groups.add(row[self.group])
+
+
+def _refuse(row: dict, reason: str) -> dict:
     payload = row["text"].encode("utf-8", "surrogatepass")
-    reason = (
-        f"duplicate id {row[id_column]!r}: another file of this run has it with different content; deliver one of them"
-    )
     return {
         "namespace": row["namespace"],
         "stage": STAGE,
@@ -287,6 +330,7 @@ def _merge(run: Run, spool: Spool, deliveries: Deliveries, piece: StageReport) -
         for day, bucket in sorted(set(spool.partitions("quarantine")) | {k for k, rows in conflicts.items() if rows})
     )
     piece.rows_in = sum(d["rows_read"] for d in deliveries.rows)
+    piece.rows_quarantined = sum(d["rows_quarantined"] for d in deliveries.rows)
     piece.skipped = not deliveries.rows
     if piece.rows_out or added:
         _record_deliveries(run, deliveries)

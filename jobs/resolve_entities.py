@@ -26,7 +26,13 @@ def resolve_partition(run: Run, day: dt.date, bucket: int) -> None:
     def compute(namespaces: list[str]) -> dict[str, pa.Table]:
         mine = ds.field("namespace").isin(namespaces)
         known = latest(run.lake.read("entities", before, where=mine), "entity_id")
-        entities = resolve_entities(run.lake.read("mentions", mentions, where=mine), known, day=day)
+        today = run.lake.read("mentions", mentions, where=mine)
+        again = pc.unique(today.filter(pc.greater(today["unit_version"], 1))["unit_id"].combine_chunks())
+        earlier = run.catalogue.select("mentions", bucket=bucket, before=day) if len(again) else []
+        counted = run.lake.read(
+            "mentions", earlier, columns=["unit_id", "entity_id"], where=ds.field("unit_id").isin(again)
+        )
+        entities = resolve_entities(today, known, counted, day=day)
         return {"entities": entities.append_column(GROUP, entities["namespace"])}
 
     def plan() -> list[Group]:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pipelines.embedding import EncoderId
-
 from jobs.store import ledger
 from jobs.store.lake import Lake
 from jobs.store.vectors import Vectors
+from pipelines.embedding import EncoderId
 from schemas.manifest import Catalogue, StoreInfo
 
 Progress = Callable[[str, int, int], None]
@@ -27,6 +26,7 @@ class StageReport:
     seconds: float = 0.0
     rows_in: int = 0
     rows_out: int = 0
+    rows_quarantined: int = 0
     partitions: int = 0
     skipped: bool = True
 
@@ -97,7 +97,7 @@ class Run:
             "status": status,
             "rows_in": piece.rows_in,
             "rows_out": piece.rows_out,
-            "rows_quarantined": 0,
+            "rows_quarantined": piece.rows_quarantined,
             "seconds": piece.seconds,
             "tokens_in": 0,
             "tokens_out": 0,

@@ -27,6 +27,7 @@ SPANS = pa.list_(
         ]
     )
 )
+TIME_SOURCES = ("turn", "session", "document", "text", "arrival")
 GRANULARITIES = (
     "turn", "round", "segment", "session", "sentence", "passage", "section", "document",
     "summary", "keywords", "fact", "note", "qa",

@@ -73,6 +73,7 @@ def _show(answer, seconds: float, number: int, explain: bool) -> None:
     for hit in answer.hits:
         where = ", ".join(dict.fromkeys(s["ref"] for s in hit.source[:3])) + (" ..." if len(hit.source) > 3 else "")
         when = (hit.event_time or "")[:16].replace("T", " ")
+        when = f"arrived {when[:10]}" if hit.time_source == "arrival" else when
         head = f"{hit.rank:>2}. [{hit.granularity}] {where}  {when}  score {hit.score:.2f}"
         console.print(Text(head, style="bold"), soft_wrap=True)
         text = " ".join(hit.text.split())

@@ -35,13 +35,14 @@ HIT = pa.struct(
         ("text", pa.string()),
         ("source", pa.list_(pa.struct([("ref", pa.string()), ("start", pa.int32()), ("end", pa.int32())]))),
         ("event_time", pa.string()),
+        ("time_source", pa.string()),
         ("session_id", pa.string()),
         ("document_id", pa.string()),
     ]
 )
 HIT_SQL = (
     "STRUCT(rank INTEGER, unit_id VARCHAR, namespace VARCHAR, granularity VARCHAR, score DOUBLE, text VARCHAR, "
-    'source STRUCT(ref VARCHAR, "start" INTEGER, "end" INTEGER)[], event_time VARCHAR, session_id VARCHAR, document_id VARCHAR)[]'
+    'source STRUCT(ref VARCHAR, "start" INTEGER, "end" INTEGER)[], event_time VARCHAR, time_source VARCHAR, session_id VARCHAR, document_id VARCHAR)[]'
 )
 RECALL_MACRO = (
     "CREATE MACRO recall(question, k := 10, namespace := NULL, granularity := NULL) AS TABLE SELECT h.* FROM "
@@ -111,7 +112,7 @@ class Store:
         asked_at: dt.datetime | None = None,
     ) -> list[Hit]:
         """The k units that best answer a question, best first. Default granularity: turn, or passage for documents."""
-        names = (namespace,) if isinstance(namespace, str) else tuple(namespace) if namespace else None
+        names = (namespace,) if isinstance(namespace, str) else None if namespace is None else tuple(namespace)
         query = Query(question, k, names, granularity, valid_at, asked_at)
         return self.recall_many([query])[0].hits
 

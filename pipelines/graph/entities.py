@@ -21,15 +21,15 @@ def entity_id(namespace: str, normal: str) -> str:
     return f"{namespace}/entity:{normal}"
 
 
-def resolve_entities(mentions: pa.Table, known: pa.Table, *, day: dt.date) -> pa.Table:
+def resolve_entities(mentions: pa.Table, known: pa.Table, counted: pa.Table | None = None, *, day: dt.date) -> pa.Table:
     """Entities that `mentions` (of one day) introduce or change, given the `known` ones (newest row of each).
 
-    df counts leaf units, each once: a new version of a unit does not count again.
+    df counts leaf units, each once: `counted` (unit_id, entity_id) are pairs that an earlier version of a unit brought. It does not
+    fall when a later version no longer mentions the entity.
     """
     if not mentions.num_rows:
         return TABLES["entities"].empty()
     seen = pl.DataFrame(mentions)
-    first = pl.col("unit_version") == 1
     forms = (
         seen.group_by("entity_id", "namespace", "surface")
         .agg(pl.col("count").sum())
@@ -40,13 +40,15 @@ def resolve_entities(mentions: pa.Table, known: pa.Table, *, day: dt.date) -> pa
     kinds = (
         seen.group_by("entity_id", "kind").len().sort("entity_id", "len", "kind", descending=[False, True, False])
     ).unique("entity_id", keep="first", maintain_order=True)
-    counts = seen.group_by("entity_id").agg(first.sum().cast(pl.Int32).alias("today"))
+    again = pl.DataFrame(counted) if counted is not None else seen.clear()
+    fresh = seen.join(again.select("unit_id", "entity_id"), on=["unit_id", "entity_id"], how="anti")
+    counts = fresh.group_by("entity_id").agg(pl.len().cast(pl.Int32).alias("today"))
     old = pl.DataFrame(known).select(
         "entity_id", pl.col("name").alias("old_name"), pl.col("kind").alias("old_kind"), "aliases", "df"
     )
     rows = (
         forms.join(kinds.select("entity_id", "kind"), on="entity_id")
-        .join(counts, on="entity_id")
+        .join(counts, on="entity_id", how="left")
         .join(old, on="entity_id", how="left")
         .sort("entity_id")
     )
@@ -61,7 +63,7 @@ def _entity(row: dict, day: dt.date) -> dict:
         "name": name,
         "kind": row["old_kind"] or row["kind"],
         "aliases": sorted((set(row["aliases"] or []) | set(row["forms"])) - {name}),
-        "df": (row["df"] or 0) + row["today"],
+        "df": (row["df"] or 0) + (row["today"] or 0),
         "content_hash": content_hash(name),
         "day": day,
     }

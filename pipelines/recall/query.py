@@ -32,6 +32,7 @@ LEVELS = {
     "fact": ("fact",),
 }
 WORLDS = {"turn": ("turn", "round", "segment", "session"), "sentence": ("sentence", "passage", "section", "document")}
+KEPT_SCOPES = 256
 ANSWERS = {"turn": "turn", "sentence": "passage"}
 
 
@@ -72,6 +73,7 @@ class Hit:
     text: str
     source: list[dict]
     event_time: str | None
+    time_source: str
     session_id: str | None
     document_id: str | None
     via: dict[str, float]
@@ -141,14 +143,16 @@ class Recall:
         self._scopes: dict[tuple[str, ...] | None, _Scope] = {}
 
     def _scope(self, namespaces: tuple[str, ...] | None) -> _Scope:
-        key = tuple(sorted(namespaces)) if namespaces else None
+        key = None if namespaces is None else tuple(sorted(set(namespaces)))
         if key not in self._scopes:
             known = set().union(*(s.namespaces() for s in self.shards))
             unknown = sorted(set(key or ()) - known)
             if unknown:
                 some = ", ".join(sorted(known)[:5])
                 raise UsageError(f"no namespace {unknown[0]!r} in this snapshot; there are {len(known)}: {some} ...")
-            self._scopes[key] = _Scope(self.shards, set(key) if key else None)
+            if len(self._scopes) >= KEPT_SCOPES:
+                self._scopes.pop(next(iter(self._scopes)))
+            self._scopes[key] = _Scope(self.shards, None if key is None else set(key))
         return self._scopes[key]
 
     def recall(self, query: Query) -> Answer:
@@ -324,6 +328,7 @@ def _hit(rank: int, found: _Candidates, i: int) -> Hit:
         text=row["text"],
         source=row["source_spans"],
         event_time=_in_zone(row["event_time"], row["zone"]),
+        time_source=row["time_source"],
         session_id=row["session_id"],
         document_id=row["document_id"],
         via=dict(sorted(via.items(), key=lambda item: -abs(item[1]))),

@@ -20,12 +20,12 @@ import pyarrow as pa
 from pipelines import ann, lexical
 from schemas.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 ANN_ROWS = 20_000
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
 COLUMNS = [
-    "unit_id", "namespace", "granularity", "text", "source_spans", "event_time", "zone", "session_id", "document_id",
+    "unit_id", "namespace", "granularity", "text", "source_spans", "event_time", "zone", "time_source", "session_id", "document_id",
     "parent_id", "valid_to", "version", "content_hash",
 ]  # fmt: skip
 

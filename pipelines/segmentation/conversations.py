@@ -37,9 +37,9 @@ def segment_conversations(turns: pa.Table, count_tokens: CountTokens = no_token_
 def in_order(turns: pa.Table) -> pa.Table:
     """Turns by session, inside it by time; the source's own order decides between equal times.
 
-    A session whose later part is delivered on its own counts its turns from 0 again, so time comes before number.
+    A session whose later part is delivered on its own counts its turns from 0 again, so time and day come before number.
     """
-    keys = ("session_id", "said_at", "turn_no", "day", "turn_id")
+    keys = ("session_id", "said_at", "day", "turn_no", "turn_id")
     return turns.sort_by([(key, "ascending") for key in keys])
 
 
@@ -95,5 +95,6 @@ def joined_unit(
         "source_spans": [span(t["source_ref"], 0, len(t["text"])) for t in turns],
         "event_time": first["said_at"],
         "zone": first["zone"],
+        "time_source": first["time_source"],
         "extractor": EXTRACTOR,
     }

@@ -176,5 +176,6 @@ def _slice(
         "source_spans": [span(document["source_ref"], start, end)],
         "event_time": document["published_at"],
         "zone": document["zone"],
+        "time_source": document["time_source"],
         "extractor": EXTRACTOR,
     }

@@ -5,7 +5,7 @@ The lake holds every version (`memory_units_history`); the view of this name sho
 
 import pyarrow as pa
 
-from schemas.table import GRANULARITIES, SPANS, TIME, TableSchema, column, hex_hash, one_of
+from schemas.table import GRANULARITIES, SPANS, TIME, TIME_SOURCES, TableSchema, column, hex_hash, one_of
 
 TABLE = TableSchema(
     name="memory_units",
@@ -34,6 +34,7 @@ TABLE = TableSchema(
             column("quotes", pa.bool_(), "true when the spans' characters, joined by a line break, are the text"),
             column("event_time", TIME, "when it happened or was said (UTC)"),
             column("zone", pa.string(), "UTC offset the source gave", nullable=True),
+            column("time_source", pa.string(), "where event_time comes from: turn, session, document, text or arrival"),
             column("valid_to", TIME, "when a later version or fact replaced it; null while it holds", nullable=True),
             column("recorded_at", TIME, "when this row was written (the run's clock)"),
             column("extractor", pa.string(), "name@version of what made it"),
@@ -43,5 +44,5 @@ TABLE = TableSchema(
         ]
     ),
     key=("unit_id", "version"),
-    checks=(hex_hash("content_hash"), one_of("granularity", GRANULARITIES)),
+    checks=(hex_hash("content_hash"), one_of("granularity", GRANULARITIES), one_of("time_source", TIME_SOURCES)),
 )

@@ -105,6 +105,7 @@ class Make:
             "quotes": True,
             "event_time": NOW,
             "zone": None,
+            "time_source": "turn",
             "valid_to": None,
             "recorded_at": NOW,
             "extractor": "test@1",

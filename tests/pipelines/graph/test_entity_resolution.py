@@ -14,6 +14,9 @@ DAY = dt.date(2026, 3, 1)
 NONE = TABLES["entities"].empty()
 
 
+NONE_MENTIONED = TABLES["mentions"].empty()
+
+
 def mention(
     unit: str, normal: str, surface: str, *, count: int = 1, kind: str = "person", version: int = 1, ns: str = "n"
 ) -> dict:
@@ -68,7 +71,15 @@ def test_a_later_day_adds_to_df_and_aliases_but_keeps_name_and_kind():
 
 def test_a_new_version_of_a_unit_does_not_count_again():
     known = resolve([mention("t1", "caroline", "Caroline")])
-    (entity,) = resolve([mention("t1", "caroline", "Caroline", version=2)], known).to_pylist()
+    again = TABLES["mentions"].from_rows([mention("t1", "caroline", "Caroline", version=2)])
+    counted = TABLES["mentions"].from_rows([mention("t1", "caroline", "Caroline")])
+    (entity,) = resolve_entities(again, known, counted, day=DAY).to_pylist()
+    assert entity["df"] == 1
+
+
+def test_an_entity_that_a_later_version_brings_counts():
+    first_seen_in_version_two = TABLES["mentions"].from_rows([mention("t1", "pixel", "Pixel", version=2)])
+    (entity,) = resolve_entities(first_seen_in_version_two, NONE, NONE_MENTIONED, day=DAY).to_pylist()
     assert entity["df"] == 1
 
 

@@ -27,6 +27,7 @@ def drafts(content: dict[str, str]) -> pa.Table:
                 "ordinal": 0,
                 "source_spans": [span(f"ref of {unit_id}", 0, len(text))],
                 "event_time": dt.datetime(2026, 3, 1, tzinfo=dt.UTC),
+                "time_source": "turn",
                 "extractor": "test@1",
             }
             for unit_id, text in content.items()

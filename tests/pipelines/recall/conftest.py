@@ -110,7 +110,7 @@ def units_of(sessions: list[pa.Table], documents: list[pa.Table]) -> pa.Table:
 def _derived(units: list[dict]) -> list[dict]:
     rows = []
     for unit in units:
-        base = {k: unit[k] for k in ("namespace", "session_id", "document_id", "event_time", "zone")}
+        base = {k: unit[k] for k in ("namespace", "session_id", "document_id", "event_time", "zone", "time_source")}
         base |= {"parent_id": unit["unit_id"], "extractor": "test@1", "quotes": False, "memory_type": "semantic"}
         if unit["granularity"] in ("session", "document"):
             words = unit["text"].split()
