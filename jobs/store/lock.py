@@ -1,7 +1,7 @@
 """The writer's lock. It saves work, it does not protect the data: publishing is exclusive by itself.
 
 The lock is a file created exclusively, with owner and expiry, renewed while the writer lives. A lock whose expiry has passed, or
-whose owner was a process of this machine that is gone, is taken over by renaming it away.
+whose owner was a process of this machine that is gone, is taken over.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+
+from filelock import FileLock
 
 from jobs.store.lake import Lake
 from schemas.errors import StoreError, StoreLocked
@@ -67,7 +69,16 @@ def _is_stale(claim: dict) -> bool:
 
 
 def _break_stale(lake: Lake, claim: dict) -> None:
-    """Move a stale lock away. A taker that comes second finds it gone, or has moved the first one's lock: that goes back."""
+    """Take a stale lock away, unless another taker already did.
+
+    On a folder takers are let in one by one by a kernel lock, and look again inside. A bucket has no such thing: there a taker
+    that comes late moves the new lock away for a moment, and puts it back.
+    """
+    if lake.local:
+        with FileLock(lake.local_path(f".{NAME}.takers")):
+            if holder(lake) == claim:
+                lake.remove(NAME)
+        return
     grave = f".{NAME}.{uuid.uuid4().hex}.stale"
     with contextlib.suppress(FileNotFoundError):
         lake.fs.mv(lake.path(NAME), lake.path(grave))

@@ -42,7 +42,8 @@ HIT = pa.struct(
 )
 HIT_SQL = (
     "STRUCT(rank INTEGER, unit_id VARCHAR, namespace VARCHAR, granularity VARCHAR, score DOUBLE, text VARCHAR, "
-    'source STRUCT(ref VARCHAR, "start" INTEGER, "end" INTEGER)[], event_time VARCHAR, time_source VARCHAR, session_id VARCHAR, document_id VARCHAR)[]'
+    'source STRUCT(ref VARCHAR, "start" INTEGER, "end" INTEGER)[], event_time VARCHAR, time_source VARCHAR, '
+    "session_id VARCHAR, document_id VARCHAR)[]"
 )
 RECALL_MACRO = (
     "CREATE MACRO recall(question, k := 10, namespace := NULL, granularity := NULL) AS TABLE SELECT h.* FROM "

@@ -1,6 +1,6 @@
 """`kill -9` at each stage of an ingest: the last snapshot still answers, and the rerun ends as if nothing had happened.
 
-Here once per stage, at its first write. Every single write is in tests/soak/test_kill_everywhere.py.
+Here before the first write of each stage, and after a middle one of some; tests/soak/test_kill_everywhere.py has every write.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import pytest
 from flows.ingest import STAGES
 
 KILL_AFTER = Path(__file__).resolve().parents[1] / "soak" / "kill_after.py"
+MIDWAY = ("segment", "extract", "index", "publish")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_ingest_killed_in_any_stage_is_continued_by_running_it_again(stage, interrupted, kill_and_rerun, tmp_path):
-    first = next(n for n, (_, path) in enumerate(interrupted.writes, 1) if interrupted.stage_of(path) == stage)
-    kill_and_rerun(tmp_path, first, after=stage in ("publish", "index"))
+    of_stage = [n for n, (_, path) in enumerate(interrupted.writes, 1) if interrupted.stage_of(path) == stage]
+    kill_and_rerun(tmp_path / "first", of_stage[0], after=False)
+    if stage in MIDWAY:
+        kill_and_rerun(tmp_path / "midway", of_stage[len(of_stage) // 2], after=True)
 
 
 def test_a_first_ingest_that_is_killed_leaves_a_store_that_says_what_to_do(

@@ -15,5 +15,6 @@ def test_an_ingest_may_be_killed_at_any_write(after, interrupted, kill_and_rerun
             kill_and_rerun(tmp_path / str(number), number, after)
         except AssertionError as problem:
             hurt[f"{number} {operation} {path}"] = str(problem)[:500]
+            print(f"hurt at {number} {operation} {path}", flush=True)
     print(f"killed at {len(interrupted.writes)} writes")
     assert not hurt
