@@ -140,8 +140,21 @@ def _hash_of(source: SourceFile) -> str:
 
 
 def _known_deliveries(run: Run) -> dict[str, int]:
-    table = run.lake.read("sources", run.catalogue.select("sources"), columns=["delivery_id", "rows_quarantined"])
-    return dict(zip(table["delivery_id"].to_pylist(), table["rows_quarantined"].to_pylist(), strict=True))
+    """Deliveries that need not be opened again, with what they had refused: each the only one of its file on its newest day.
+
+    A file that went back to older bytes is opened: its records decide.
+    """
+    columns = ["delivery_id", "source_ref", "namespace", "rows_quarantined", "day"]
+    newest: dict[tuple[str, str], tuple[dt.date, dict[str, int]]] = {}
+    for row in run.lake.read("sources", run.catalogue.select("sources"), columns=columns).to_pylist():
+        file = (row["source_ref"], row["namespace"])
+        day, found = newest.get(file, (row["day"], {}))
+        if row["day"] > day:
+            day, found = row["day"], {}
+        if row["day"] == day:
+            found[row["delivery_id"]] = row["rows_quarantined"]
+        newest[file] = (day, found)
+    return {id_: refused for _, found in newest.values() if len(found) == 1 for id_, refused in found.items()}
 
 
 def _spool_file(run, source, delivery_id, hash_, params, day, spool, deliveries) -> None:
@@ -365,6 +378,8 @@ def _record_deliveries(run: Run, deliveries: Deliveries) -> None:
         by_day[row["day"]].append(row)
     for day, rows in by_day.items():
         held = run.lake.read("sources", run.catalogue.select("sources", day=day))
+        again = pc.is_in(held["delivery_id"], pa.array([row["delivery_id"] for row in rows]))
+        held = held.filter(pc.invert(again))
         table = pa.concat_tables([held, TABLES["sources"].from_rows(_unique(rows, ("delivery_id",)))])
         table = table.sort_by("delivery_id")
         write_by_content(run, "sources", day, 0, table, identity=table["delivery_id"].to_pylist())

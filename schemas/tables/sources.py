@@ -21,6 +21,6 @@ TABLE = TableSchema(
             column("day", pa.date32(), "day of first arrival"),
         ]
     ),
-    key=("delivery_id",),
+    key=("delivery_id", "day"),
     checks=(read_is_accounted_for,),
 )

@@ -103,3 +103,33 @@ def test_groups_of_a_day_are_those_it_touched(nights, tmp_path, make):
     run = nights.deliver(write(tmp_path / "docs" / "b.md", "b").parent, day=later)
     assert [g.id for g in touched_groups(run, 0, make.DAY)] == ["docs/a.md"]
     assert [g.id for g in touched_groups(run, 0, later)] == ["docs/b.md"]
+
+
+def test_a_file_that_goes_back_to_an_older_content_is_a_change_back(nights, tmp_path, make):
+    file = tmp_path / "docs" / "a.md"
+    for night, text in enumerate(["first", "second", "first"]):
+        nights.deliver(write(file, text).parent, day=make.DAY + dt.timedelta(days=night))
+    assert [r["text"] for r in nights.rows("documents")] == ["first", "second", "first"]
+    before = nights.catalogue
+    assert nights.deliver(file.parent, day=make.DAY + dt.timedelta(days=9)).catalogue == before
+
+
+def test_a_record_does_not_move_to_an_earlier_day_of_a_later_delivery(nights, tmp_path, make):
+    row = '{"session_id": "s", "speaker": "Ann", "message_id": "m1", "text": "hello"}\n'
+    nights.deliver(write(tmp_path / "chat.jsonl", row), day=make.DAY)
+    nights.deliver(write(tmp_path / "early" / "chat.jsonl", row + "\n"), day=make.DAY - dt.timedelta(days=3))
+    assert [r["day"] for r in nights.rows("turns")] == [make.DAY]
+
+
+def test_ids_that_would_clash_with_other_units_are_refused_and_the_rest_lands(nights, tmp_path, make):
+    rows = [
+        '{"session_id": "x", "speaker": "Ann", "message_id": "1", "text": "a message with the id chat/x/1"}',
+        '{"session_id": "x/1", "speaker": "Ann", "message_id": "2", "text": "in a session with the id chat/x/1"}',
+        '{"session_id": "y#summary", "speaker": "Ann", "message_id": "3", "text": "in a session named like a summary"}',
+        '{"session_id": "z", "speaker": "Ann", "message_id": "4", "text": "fine"}',
+    ]
+    nights.deliver(write(tmp_path / "chat.jsonl", "\n".join(rows)), day=make.DAY)
+    assert [r["turn_id"] for r in nights.rows("turns")] == ["chat/x/1", "chat/z/4"]
+    assert sorted(r["source_ref"] for r in nights.rows("quarantine")) == ["chat/2", "chat/3"]
+    (source,) = nights.rows("sources")
+    assert (source["rows_read"], source["rows_new"], source["rows_quarantined"]) == (4, 2, 2)
