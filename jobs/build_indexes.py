@@ -60,7 +60,7 @@ def _install(lake: Lake, built: Path, name: str) -> None:
         target = lake.local_path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():  # what a killed run left there without a manifest
-            target.rename(target.with_name(f".stale-{uuid.uuid4().hex[:8]}"))
+            target.rename(lake.local_path(f"index/.stale-{uuid.uuid4().hex[:8]}"))  # gc removes it
         built.rename(target)
         return
     files = sorted((f for f in built.rglob("*") if f.is_file()), key=lambda f: f.name == "manifest.json")

@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -104,4 +105,11 @@ def console() -> Console:
 
 def print_json(value: object) -> None:
     """The one JSON document of a command."""
-    print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode())
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=_plain).decode())
+
+
+def _plain(value: object) -> object:
+    """DuckDB sums integers into 128-bit decimals; everything else that JSON lacks becomes text."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and abs(value) < 2**63 else float(value)
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -8,7 +8,7 @@ import datetime as dt
 import os
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import duckdb
@@ -79,7 +79,7 @@ class Store:
 
     @cached_property
     def encoder(self) -> Encoder:
-        return Encoder.load(EncoderId.parse(self.snapshot.encoder), threads=os.cpu_count() or 1)
+        return _encoder(self.snapshot.encoder)
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Unit-norm vectors f32 [n, dim] of texts under the snapshot's encoder."""
@@ -153,6 +153,12 @@ class Store:
         answers = iter(self.recall_many([q for q in asked if q]))
         hits = [[_hit_row(h) for h in next(answers).hits] if q else [] for q in asked]
         return pa.array(hits, pa.list_(HIT))
+
+
+@lru_cache(maxsize=2)
+def _encoder(name: str) -> Encoder:
+    """A loaded model costs 400 MB and seconds, so stores opened one after the other share it."""
+    return Encoder.load(EncoderId.parse(name), threads=os.cpu_count() or 1)
 
 
 def _register(con: duckdb.DuckDBPyConnection, name: str, function, arguments: list[str], returns: str) -> None:

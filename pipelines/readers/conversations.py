@@ -17,7 +17,7 @@ from typing import Any
 
 from pipelines.readers import fields
 from pipelines.readers.dates import Moment, is_given, read_moment
-from pipelines.readers.records import Candidate, Origin, Refused, TurnRecord
+from pipelines.readers.records import Candidate, Origin, Refused, TurnRecord, undated
 from schemas.errors import InvalidRecord
 from schemas.ids import qualify
 
@@ -119,7 +119,7 @@ class MessageRows:
         namespace = origin.params.namespace or fields.identifier(row, fields.NAMESPACES) or origin.corpus
         conversation = fields.identifier(row, fields.CONVERSATIONS)
         session = fields.identifier(row, fields.SESSIONS)
-        base = conversation or session or origin.ref
+        base = conversation or session or undated(origin.ref)
         session_id = qualify(namespace, qualify(conversation, session) if conversation and session else base)
         number = self.lengths.get(session_id, 0) + 1
         ref_base = session_id if fields.identifier(row, fields.TURN_IDS) is None else ""

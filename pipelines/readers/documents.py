@@ -24,7 +24,7 @@ from markdownify import MarkdownConverter
 from pipelines.readers import pieces
 from pipelines.readers.blobs import Blob, unpacked_limit
 from pipelines.readers.dates import Moment, is_given, read_moment
-from pipelines.readers.records import Candidate, DocumentRecord, Origin, Piece, Refused
+from pipelines.readers.records import Candidate, DocumentRecord, Origin, Piece, Refused, undated
 from schemas.errors import InvalidRecord
 from schemas.ids import qualify
 
@@ -117,7 +117,7 @@ def _candidate(parsed: Parsed, origin: Origin, form: str, ref: str, raw: Piece, 
     if not text.strip():
         raise InvalidRecord("no text in it: if it is a scan, run OCR first, otherwise take it out")
     record = DocumentRecord(
-        document_id=qualify(origin.namespace, ref),
+        document_id=qualify(origin.namespace, undated(ref)),
         namespace=origin.namespace,
         title=" ".join((title or "").split())[:500] or fallback,
         text=text,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -96,6 +97,14 @@ class Candidate:
     record: TurnRecord | DocumentRecord
     raw: object
     place: str
+
+
+DAY_FOLDER = re.compile(r"(^|/)day=\d{4}-\d{2}-\d{2}/")
+
+
+def undated(ref: str) -> str:
+    """A path without its `day=YYYY-MM-DD` folder: the same file delivered on another day is the same document or session."""
+    return DAY_FOLDER.sub(r"\1", ref)
 
 
 @dataclass(frozen=True, slots=True)

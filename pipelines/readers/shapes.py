@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.readers import conversations, fields
 from pipelines.readers.dates import read_moment
-from pipelines.readers.records import Candidate, DocumentRecord, Origin, Refused
+from pipelines.readers.records import Candidate, DocumentRecord, Origin, Refused, undated
 from schemas.errors import InvalidRecord
 from schemas.ids import qualify
 
@@ -123,7 +123,7 @@ def document_row(row: Mapping[str, Any], origin: Origin, number: int) -> Documen
     given = fields.first(row, fields.DOCUMENT_TIMES)
     moment = read_moment(given) if given is not None else None
     return DocumentRecord(
-        document_id=qualify(origin.namespace, ref),
+        document_id=qualify(origin.namespace, undated(ref)),
         namespace=origin.namespace,
         title=title or own or f"{origin.name} {number}",
         text=text,

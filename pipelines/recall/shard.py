@@ -138,6 +138,8 @@ class RecallShard:
             raise StoreError(f"index shard {folder.name} is missing or incomplete: run the ingest again to rebuild it")
         self.folder = folder
         self.manifest = json.loads((folder / "manifest.json").read_text())
+        if self.manifest["version"] != VERSION:
+            raise StoreError("the index was built by another version of Engraph: run any ingest again to rebuild it")
         for name, told in self.manifest["files"].items():
             if not (folder / name).exists() or (folder / name).stat().st_size != told["bytes"]:
                 raise StoreError(
