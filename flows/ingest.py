@@ -15,23 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.bound_segments import BoundParams, bound_partition
+from jobs.bound_segments import stage as bound_stage
 from jobs.build_indexes import STAGE as INDEX
 from jobs.build_indexes import build_indexes
+from jobs.embed_units import VERSION as EMBED_VERSION
 from jobs.embed_units import embed_day
 from jobs.engines.embedding_pool import EmbeddingPool
 from jobs.extract_memories import ExtractionParams, extract_memories
+from jobs.extract_memories import stage as extract_stage
 from jobs.link_units import LinkingParams, link_units
+from jobs.link_units import stage as link_stage
 from jobs.publish_snapshot import publish_snapshot
+from jobs.read_sources import VERSION as READ_VERSION
 from jobs.read_sources import read_sources
+from jobs.resolve_entities import STAGE as RESOLVE
 from jobs.resolve_entities import resolve_partition
 from jobs.run import Progress, Run
-from jobs.segment_records import segment_records
+from jobs.segment_records import SegmentingParams, segment_records
+from jobs.segment_records import stage as segment_stage
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId, load_tokenizer, resolve_encoder
 from pipelines.extraction import EXTRACTOR, ExtractParams
 from pipelines.graph import LinkParams
 from pipelines.readers import ReadParams, SourceFile, find_sources
+from pipelines.recall.shard import VERSION as INDEX_VERSION
 from pipelines.segmentation import PassageParams, SurpriseParams
 from schemas.errors import UsageError
 from schemas.fingerprint import fingerprint
@@ -133,7 +141,7 @@ def bring_up_to_date(run: Run, parent: Snapshot | None, *, workers: int | None) 
     bound = BoundParams(run.encoder.name, SURPRISE)
     extraction = ExtractionParams(EXTRACTOR, run.encoder.name, RULES)
     linking = LinkingParams(run.encoder.name, LINKS)
-    identity = fingerprint(STAGES, run.encoder.name, PASSAGES, bound, extraction, linking)
+    identity = stages_identity(run.encoder, bound, extraction, linking)
     stale = stale_from(run, same_stages=parent is not None and parent.identity == identity)
     count_tokens = load_tokenizer(run.encoder).count_tokens
     with EmbeddingPool(run.encoder, workers) as pool:
@@ -152,6 +160,20 @@ def bring_up_to_date(run: Run, parent: Snapshot | None, *, workers: int | None) 
         run.report(INDEX)
         return parent.index, identity
     return build_indexes(run), identity
+
+
+def stages_identity(
+    encoder: EncoderId, bound: BoundParams, extraction: ExtractionParams, linking: LinkingParams
+) -> str:
+    """What decides all outputs but the sources: names, versions and parameters of all stages. When it changes, all is looked at."""
+    return fingerprint(
+        segment_stage(SegmentingParams(encoder.name, PASSAGES)),
+        bound_stage(bound),
+        extract_stage(extraction),
+        RESOLVE,
+        link_stage(linking),
+        {"encoder": encoder.name, "read": READ_VERSION, "embed": EMBED_VERSION, "index": INDEX_VERSION},
+    )
 
 
 def stale_from(run: Run, *, same_stages: bool) -> dict[int, dt.date]:

@@ -100,7 +100,7 @@ def chat(
     namespace = origin.params.namespace or fields.identifier(value, fields.NAMESPACES) or origin.corpus
     conversation = fields.identifier(value, CHAT_IDS)
     session = fields.identifier(value, fields.SESSIONS)
-    base = conversation or session or place
+    base = conversation or session or undated(place)
     local = qualify(conversation, session) if conversation and session else base
     when, problem = _session_time(fields.first(value, fields.TURN_TIMES))
     session_id = qualify(namespace, local)
