@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import duckdb
 import numpy as np
 
 from jobs.build_indexes import open_shard
@@ -38,7 +39,9 @@ def publish_snapshot(
     if parent is not None and (run.catalogue, index) == (run.parent, parent.index):
         return None
     with run.timed("publish") as piece:
-        gates = check_gates(run, parent, index, encode)
+        con = connect(run.lake, run.catalogue)
+        rows = row_counts(con, run.catalogue)
+        gates = [_counts(con, rows), _checksums(run), *_ann_recall(run, index), *_golden(run, parent, index, encode)]
         failed = [g for g in gates if not g.passed]
         if failed and force is None:
             listed = "; ".join(f"{g.name}: {g.detail}" for g in failed)
@@ -55,7 +58,7 @@ def publish_snapshot(
             identity=identity,
             filesets=run.catalogue.to_json(),
             index=index,
-            rows=row_counts(run.lake, run.catalogue),
+            rows=rows,
             gates=gates,
             forced=force if failed else None,
         )
@@ -65,18 +68,12 @@ def publish_snapshot(
     return snapshot
 
 
-def check_gates(run: Run, parent: Snapshot | None, index: dict[str, str], encode) -> list[Gate]:
-    """Every gate with its value."""
-    return [_counts(run), _checksums(run), *_ann_recall(run, index), *_golden(run, parent, index, encode)]
-
-
-def _counts(run: Run) -> Gate:
-    """Every source record is exactly one current leaf-bearing unit; every delivery is accounted for."""
-    con = connect(run.lake, run.catalogue)
+def _counts(con: duckdb.DuckDBPyConnection, rows: dict[str, int]) -> Gate:
+    """Every source record is exactly one current unit of its own granularity; every delivery is accounted for."""
     wrong = []
     for table, granularity in (("turns", "turn"), ("documents", "document")):
-        have = scalar(con, f"SELECT count(*) FROM {table}")
-        units = scalar(con, "SELECT count(*) FROM memory_units WHERE granularity = ?", [granularity])
+        have = rows.get(table, 0)
+        units = scalar(con, "SELECT count(*) FROM live WHERE granularity = ?", [granularity])
         if have != units:
             wrong.append(f"{have} {table}, {units} units of granularity {granularity}")
     lost = scalar(con, "SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")

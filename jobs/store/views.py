@@ -26,17 +26,17 @@ CURRENT = {
     """,
     "mentions": """
         SELECT m.* FROM mentions_all m
-        SEMI JOIN memory_units u ON m.unit_id = u.unit_id AND m.unit_version = u.version
+        SEMI JOIN {units} u ON m.unit_id = u.unit_id AND m.unit_version = u.version
     """,
     "triples": """
         SELECT t.* FROM triples_all t
-        SEMI JOIN memory_units u ON t.unit_id = u.unit_id AND t.unit_version = u.version
+        SEMI JOIN {units} u ON t.unit_id = u.unit_id AND t.unit_version = u.version
     """,
     "edges": """
         SELECT e.* FROM edges_all e
-        SEMI JOIN memory_units u ON e.owner = u.unit_id AND e.owner_version = u.version
+        SEMI JOIN {units} u ON e.owner = u.unit_id AND e.owner_version = u.version
         WHERE e.relation = 'mentions'
-           OR (e.source IN (SELECT unit_id FROM memory_units) AND e.target IN (SELECT unit_id FROM memory_units))
+           OR (e.source IN (SELECT unit_id FROM {units}) AND e.target IN (SELECT unit_id FROM {units}))
         UNION ALL SELECT * FROM edges_all WHERE relation = 'synonym'
     """,
 }
@@ -53,7 +53,7 @@ def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
         _base_view(con, lake, name, files)
     con.execute(f"CREATE VIEW ended AS {ENDED}")
     for name, sql in CURRENT.items():
-        con.execute(f"CREATE VIEW {name} AS {sql}")
+        con.execute(f"CREATE VIEW {name} AS {sql.format(units='memory_units')}")
     return con
 
 
@@ -63,7 +63,8 @@ def _base_view(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, files: lis
         con.register(f"{name}_none", TABLES[name].empty())
         source = f"{name}_none"
     else:
-        source = f"read_parquet({_literal(files if lake.local else [lake.fs.unstrip_protocol(f) for f in files])})"
+        paths = files if lake.local else [lake.fs.unstrip_protocol(f) for f in files]
+        source = f"read_parquet({_literal(paths)}, hive_partitioning = false)"  # the files hold all columns
     newest = f" QUALIFY row_number() OVER (PARTITION BY {NEWEST[name]} ORDER BY day DESC) = 1" if name in NEWEST else ""
     con.execute(f"CREATE VIEW {view} AS SELECT * FROM {source}{newest}")
 
@@ -78,9 +79,16 @@ def scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: list | None = N
     return row[0] if row else 0
 
 
-def row_counts(lake: Lake, catalogue: Catalogue) -> dict[str, int]:
-    """Rows of every table as its view shows them; tables without rows are left out."""
-    con = connect(lake, catalogue)
-    names = [n for n, t in TABLES.items() if not t.ledger and catalogue.select(n)]
-    counts = {n: scalar(con, f"SELECT count(*) FROM {n}") for n in names}
-    return {n: c for n, c in sorted(counts.items()) if c}
+def row_counts(con: duckdb.DuckDBPyConnection, catalogue: Catalogue) -> dict[str, int]:
+    """Rows of every table as its view shows them; tables without rows are left out.
+
+    The current units are looked up once for all tables that hang on them, and stay as the temporary table `live`.
+    """
+    con.execute("CREATE OR REPLACE TEMP TABLE live AS SELECT unit_id, version, granularity FROM memory_units")
+    counts = {}
+    for name, table in TABLES.items():
+        if table.ledger or not catalogue.select(name):
+            continue
+        rows = f"({CURRENT[name].format(units='live')})" if name in CURRENT and name != "memory_units" else name
+        counts[name] = scalar(con, f"SELECT count(*) FROM {'live' if name == 'memory_units' else rows}")
+    return {name: n for name, n in sorted(counts.items()) if n}

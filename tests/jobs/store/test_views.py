@@ -103,13 +103,21 @@ def test_every_table_has_a_view_also_where_it_has_no_rows(sql, lake):
         assert ask(f"SELECT count(*) FROM {name}") == [(0,)]
         described = [row[0] for row in ask(f"DESCRIBE {name}")]
         assert described == table.schema.names
-    assert views.row_counts(lake, Catalogue()) == {}
+    assert views.row_counts(views.connect(lake, Catalogue()), Catalogue()) == {}
+
+
+def test_a_view_has_the_columns_of_its_schema_and_none_from_the_folders_names(sql, history):
+    units, operations = history
+    ask = sql(memory_units=units, operations=operations)
+    for name in ("memory_units", "operations", "memory_units_history"):
+        schema = TABLES[name.removesuffix("_history")].schema
+        assert [row[0] for row in ask(f"DESCRIBE {name}")] == schema.names
 
 
 def test_row_counts_are_those_of_the_views(sql, history, lake):
     units, operations = history
     sql(memory_units=units, operations=operations)
-    assert views.row_counts(lake, sql.catalogue) == {"memory_units": 2, "operations": 2}
+    assert views.row_counts(views.connect(lake, sql.catalogue), sql.catalogue) == {"memory_units": 2, "operations": 2}
 
 
 def test_a_quote_in_the_stores_path_does_no_harm(tmp_path, make):
