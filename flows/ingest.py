@@ -25,8 +25,8 @@ from jobs.extract_memories import ExtractionParams, extract_memories
 from jobs.extract_memories import stage as extract_stage
 from jobs.link_units import LinkingParams, link_units
 from jobs.link_units import stage as link_stage
+from jobs.merge_deliveries import VERSION as READ_VERSION
 from jobs.publish_snapshot import publish_snapshot
-from jobs.read_sources import VERSION as READ_VERSION
 from jobs.read_sources import read_sources
 from jobs.resolve_entities import STAGE as RESOLVE
 from jobs.resolve_entities import resolve_partition
