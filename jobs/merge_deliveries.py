@@ -1,7 +1,8 @@
 """Merge: spooled records into their partitions, against what the store holds. The second half of `read_sources`.
 
 A record is known by the hash of its content and keeps the day of its first arrival. A partition's fingerprint is its content,
-so that any order of deliveries gives the same fileset. What cannot be accepted (an id twice, an id that clashes) goes to quarantine.
+so that any order of deliveries gives the same fileset. What cannot be accepted (an id twice, an id that clashes) goes to
+quarantine.
 """
 
 from __future__ import annotations
