@@ -38,7 +38,7 @@ ANSWERS = {"turn": "turn", "sentence": "passage"}
 
 @dataclass(frozen=True)
 class RecallParams:
-    """Weights of the channels. Chosen on LoCoMo dev with `engraph evaluate locomo` (so its figures there are tuned)."""
+    """Weights of the channels. Chosen on LoCoMo dev and 100 MuSiQue questions, so figures on those are tuned."""
 
     dense: dict[str, float] = field(
         default_factory=lambda: {"leaf": 0.8, "window": 1.0, "topic": 0.75, "whole": 0.75, "summary": 0.2, "fact": 0.5}
