@@ -31,7 +31,9 @@ def recall(
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="The snapshot that was current at this time.")] = None,
     valid_at: Annotated[str | None, typer.Option(help="Only what was true at this time.")] = None,
-    asked_at: Annotated[str | None, typer.Option(help="The day that time words in the question refer to.")] = None,
+    asked_at: Annotated[
+        str | None, typer.Option(help="The day of the question; kept with it, it does not steer the ranking yet.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each channel contributed.")] = False,
     queries: Annotated[Path | None, typer.Option(help="A JSONL file of questions.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answers to --queries go (JSONL).")] = None,
