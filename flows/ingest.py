@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.bound_segments import BoundParams, bound_partition
+from jobs.bound_segments import BoundParams, bound_topics
 from jobs.bound_segments import stage as bound_stage
 from jobs.build_indexes import STAGE as INDEX
 from jobs.build_indexes import build_indexes
@@ -29,13 +29,13 @@ from jobs.merge_deliveries import VERSION as READ_VERSION
 from jobs.publish_snapshot import publish_snapshot
 from jobs.read_sources import read_sources
 from jobs.resolve_entities import STAGE as RESOLVE
-from jobs.resolve_entities import resolve_partition
+from jobs.resolve_entities import resolve_mentions
 from jobs.run import Progress, Run
 from jobs.segment_records import SegmentingParams, segment_records
 from jobs.segment_records import stage as segment_stage
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
-from pipelines.embedding import Encoder, EncoderId, load_tokenizer, resolve_encoder
+from pipelines.embedding import Encoder, EncoderId, TokenCounter, resolve_encoder
 from pipelines.extraction import EXTRACTOR, ExtractParams
 from pipelines.graph import LinkParams
 from pipelines.readers import ReadParams, SourceFile, find_sources
@@ -143,19 +143,16 @@ def bring_up_to_date(run: Run, parent: Snapshot | None, *, workers: int | None) 
     linking = LinkingParams(run.encoder.name, LINKS)
     identity = stages_identity(run.encoder, bound, extraction, linking)
     stale = stale_from(run, same_stages=parent is not None and parent.identity == identity)
-    count_tokens = load_tokenizer(run.encoder).count_tokens
+    count_tokens = TokenCounter(run.encoder)
     with EmbeddingPool(run.encoder, workers) as pool:
         for day, buckets in days_to_do(run, stale):  # no bucket: only texts may have to move here from another day
-            for bucket in buckets:
-                segment_records(run, day, bucket, PASSAGES, count_tokens)
+            segment_records(run, day, buckets, PASSAGES, count_tokens)
             embed_day(run, day, "embed", ("segment",), pool)
-            for bucket in buckets:
-                bound_partition(run, day, bucket, bound, count_tokens)
-                extract_memories(run, day, bucket, extraction, count_tokens)
-                resolve_partition(run, day, bucket)
+            bound_topics(run, day, buckets, bound, count_tokens)
+            extract_memories(run, day, buckets, extraction, count_tokens)
+            resolve_mentions(run, day, buckets)
             embed_day(run, day, "embed_derived", ("bound", "extract"), pool)
-            for bucket in buckets:
-                link_units(run, day, bucket, linking)
+            link_units(run, day, buckets, linking)
     if not stale and parent is not None:
         run.report(INDEX)
         return parent.index, identity

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs.engines.local import Stage, run_partition
-from jobs.groups import history, touched_groups, turns_of
+from jobs.engines.partitions import Group, Partition, Stage, run_partitions
+from jobs.groups import history, segmented_groups, turns_of
 from jobs.run import Run
 from jobs.segment_records import versioned
 from pipelines.segmentation import SurpriseParams, bound_segments
@@ -27,8 +28,14 @@ def stage(params: BoundParams) -> Stage:
     return Stage("bound", 1, ("memory_units", "operations"), params)
 
 
-def bound_partition(run: Run, day: dt.date, bucket: int, params: BoundParams, count_tokens: CountTokens) -> None:
-    """Bring the segments of one partition up to date."""
+def bound_topics(
+    run: Run, day: dt.date, buckets: Iterable[int], params: BoundParams, count_tokens: CountTokens
+) -> None:
+    """Bring the topical segments of one day up to date."""
+    run_partitions(run, [_partition(run, day, bucket, params, count_tokens) for bucket in buckets])
+
+
+def _partition(run: Run, day: dt.date, bucket: int, params: BoundParams, count_tokens: CountTokens) -> Partition:
     this = stage(params)
 
     def compute(groups: list[str]) -> dict[str, pa.Table]:
@@ -37,12 +44,7 @@ def bound_partition(run: Run, day: dt.date, bucket: int, params: BoundParams, co
         drafts = bound_segments(turns, vectors, params.surprise, count_tokens)
         return versioned(run, this, bucket, day, groups, drafts)
 
-    run_partition(
-        run,
-        this,
-        day,
-        bucket,
-        inputs=[history(run, bucket, day)],
-        plan=lambda: touched_groups(run, bucket, day),
-        compute=compute,
-    )
+    def plan() -> list[Group]:
+        return segmented_groups(run, bucket, day)
+
+    return Partition(this, day, bucket, (history(run, bucket, day),), plan, compute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.engines.local import GROUP, Group, Stage, run_partition
-from jobs.groups import group_column, history, live_units, of_groups, touched_groups, turns_of
+from jobs.engines.partitions import GROUP, Group, Partition, Stage, run_partitions
+from jobs.groups import group_column, history, live_units, of_groups, segmented_groups, turns_of
 from jobs.run import Run
 from jobs.segment_records import versioned
 from pipelines.extraction import EXTRACTOR, Extraction, ExtractParams, extract
@@ -38,8 +39,14 @@ def stage(params: ExtractionParams) -> Stage:
     return Stage("extract", 1, TABLES_OUT, params)
 
 
-def extract_memories(run: Run, day: dt.date, bucket: int, params: ExtractionParams, count_tokens: CountTokens) -> None:
-    """Bring what is extracted from one partition up to date."""
+def extract_memories(
+    run: Run, day: dt.date, buckets: Iterable[int], params: ExtractionParams, count_tokens: CountTokens
+) -> None:
+    """Bring what is extracted from one day up to date."""
+    run_partitions(run, [_partition(run, day, bucket, params, count_tokens) for bucket in buckets])
+
+
+def _partition(run: Run, day: dt.date, bucket: int, params: ExtractionParams, count_tokens: CountTokens) -> Partition:
     this = stage(params)
     segmented = run.catalogue.select("memory_units", stage="segment", bucket=bucket, day=day)
 
@@ -52,11 +59,11 @@ def extract_memories(run: Run, day: dt.date, bucket: int, params: ExtractionPara
     def plan() -> list[Group]:
         """What is extracted also depends on how the sentences were cut."""
         cut = [(m.stage_version, m.params) for m in map(run.lake.manifest, segmented)]
-        groups = touched_groups(run, bucket, day)
+        groups = segmented_groups(run, bucket, day)
         return [replace(g, hash=fingerprint(g.hash, cut)) for g in groups]
 
-    inputs = [history(run, bucket, day), *(f.fingerprint for f in segmented)]
-    run_partition(run, this, day, bucket, inputs=inputs, plan=plan, compute=compute)
+    inputs = (history(run, bucket, day), *(f.fingerprint for f in segmented))
+    return Partition(this, day, bucket, inputs, plan, compute)
 
 
 LEAF_COLUMNS = [

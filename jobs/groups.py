@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.engines.local import Group
+from jobs.engines.partitions import Group
+from jobs.quarantine import refused_by
 from jobs.run import Run
 from pipelines.lifecycle import live
 from pipelines.segmentation.conversations import in_order
@@ -46,6 +47,12 @@ def touched_groups(run: Run, bucket: int, day: dt.date) -> list[Group]:
             for id_, days, hashes, records in frame.select(group, "day", "record_hash", "records").iter_rows()
         ]
     return groups
+
+
+def segmented_groups(run: Run, bucket: int, day: dt.date) -> list[Group]:
+    """The touched groups without those that `segment` could not take."""
+    refused = refused_by(run, "segment", "memory_units", bucket, day)
+    return [g for g in touched_groups(run, bucket, day) if g.id not in refused]
 
 
 def latest(rows: pa.Table, key: str) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.engines.local import GROUP, Group, Stage, run_partition
+from jobs.engines.partitions import GROUP, Group, Partition, Stage, run_partitions
 from jobs.groups import group_column, history, latest, live_units, of_groups
 from jobs.resolve_entities import namespaces_of
 from jobs.run import Run
@@ -37,17 +37,21 @@ def stage(params: LinkingParams) -> Stage:
     return Stage("link", 1, ("edges",), params)
 
 
-def link_units(run: Run, day: dt.date, bucket: int, params: LinkingParams) -> None:
-    """Bring the edges of one partition up to date."""
+def link_units(run: Run, day: dt.date, buckets: Iterable[int], params: LinkingParams) -> None:
+    """Bring the edges of one day up to date."""
+    run_partitions(run, [_partition(run, day, bucket, params) for bucket in buckets])
+
+
+def _partition(run: Run, day: dt.date, bucket: int, params: LinkingParams) -> Partition:
     select = run.catalogue.select
     units = select("memory_units", bucket=bucket, day=day)
     upstream = units + select("mentions", bucket=bucket, day=day) + select("entities", bucket=bucket, day=day)
     before = select("memory_units", bucket=bucket, before=day) + select("entities", bucket=bucket, before=day)
-    inputs = [
+    inputs = (
         history(run, bucket, day),
         fingerprint([f.fingerprint for f in before]),
         *(f.fingerprint for f in upstream),
-    ]
+    )
 
     def plan() -> list[Group]:
         return namespaces_of(run.lake.read("memory_units", units, columns=["namespace"]), fingerprint(inputs))
@@ -56,7 +60,7 @@ def link_units(run: Run, day: dt.date, bucket: int, params: LinkingParams) -> No
         edges = _links_of(run, bucket, day, namespaces, params.links)
         return {"edges": edges.append_column(GROUP, edges["namespace"])}
 
-    run_partition(run, stage(params), day, bucket, inputs=inputs, plan=plan, compute=compute)
+    return Partition(stage(params), day, bucket, inputs, plan, compute)
 
 
 def _links_of(run: Run, bucket: int, day: dt.date, namespaces: list[str], params: LinkParams) -> pa.Table:

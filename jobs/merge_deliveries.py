@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.engines.local import SHARD_ROWS
+from jobs.engines.partitions import SHARD_ROWS
 from jobs.run import Run, StageReport
 from jobs.spool import Deliveries, Spool
 from schemas.fingerprint import fingerprint

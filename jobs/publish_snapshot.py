@@ -68,14 +68,23 @@ def publish_snapshot(
     return snapshot
 
 
+_LOST = """
+SELECT count(*) FROM {table} t
+WHERE NOT EXISTS (SELECT 1 FROM live u WHERE u.unit_id = t.{id} AND u.granularity = ?)
+  AND NOT EXISTS (SELECT 1 FROM quarantine q
+                  WHERE q.stage = 'segment' AND q.source_ref = t.source_ref AND q.payload_hash = t.content_hash)
+"""
+
+
 def _counts(con: duckdb.DuckDBPyConnection, rows: dict[str, int]) -> Gate:
     """Every source record is exactly one current unit of its own granularity; every delivery is accounted for."""
     wrong = []
     for table, granularity in (("turns", "turn"), ("documents", "document")):
         have = rows.get(table, 0)
         units = scalar(con, "SELECT count(*) FROM live WHERE granularity = ?", [granularity])
-        if have != units:
-            wrong.append(f"{have} {table}, {units} units of granularity {granularity}")
+        lost = scalar(con, _LOST.format(table=table, id=f"{table[:-1]}_id"), [granularity]) if have else 0
+        if lost or units > have:
+            wrong.append(f"{have} {table}, {units} units of granularity {granularity}, {lost} neither a unit nor refused")
     lost = scalar(con, "SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")
     if lost:
         wrong.append(f"{lost} records read but neither written nor quarantined")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.engines.local import GROUP, Group, Stage, run_partition
+from jobs.engines.partitions import GROUP, Group, Partition, Stage, run_partitions
 from jobs.groups import latest
 from jobs.run import Run
 from pipelines.graph import resolve_entities
@@ -17,11 +18,15 @@ from schemas.fingerprint import fingerprint
 STAGE = Stage("resolve", 1, ("entities",))
 
 
-def resolve_partition(run: Run, day: dt.date, bucket: int) -> None:
-    """Bring the entities of one partition up to date."""
+def resolve_mentions(run: Run, day: dt.date, buckets: Iterable[int]) -> None:
+    """Bring the entities of one day up to date."""
+    run_partitions(run, [_partition(run, day, bucket) for bucket in buckets])
+
+
+def _partition(run: Run, day: dt.date, bucket: int) -> Partition:
     mentions = run.catalogue.select("mentions", bucket=bucket, day=day)
     before = run.catalogue.select("entities", bucket=bucket, before=day)
-    inputs = [f.fingerprint for f in mentions] + [fingerprint([f.fingerprint for f in before])]
+    inputs = (*(f.fingerprint for f in mentions), fingerprint([f.fingerprint for f in before]))
 
     def compute(namespaces: list[str]) -> dict[str, pa.Table]:
         mine = ds.field("namespace").isin(namespaces)
@@ -38,7 +43,7 @@ def resolve_partition(run: Run, day: dt.date, bucket: int) -> None:
     def plan() -> list[Group]:
         return namespaces_of(run.lake.read("mentions", mentions, columns=["namespace"]), fingerprint(inputs))
 
-    run_partition(run, STAGE, day, bucket, inputs=inputs, plan=plan, compute=compute)
+    return Partition(STAGE, day, bucket, inputs, plan, compute)
 
 
 def namespaces_of(rows: pa.Table, hash_: str) -> list[Group]:

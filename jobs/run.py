@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from jobs.engines.engine import Engine
+from jobs.engines.profile import Engines
 from jobs.store import ledger
 from jobs.store.lake import Lake
 from jobs.store.vectors import Vectors
@@ -16,6 +18,10 @@ from schemas.manifest import Catalogue, StoreInfo
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, rows done, rows in all) while a stage works."""
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
 
 
 @dataclass
@@ -29,6 +35,7 @@ class StageReport:
     rows_quarantined: int = 0
     partitions: int = 0
     skipped: bool = True
+    finished: bool = False
 
     def to_json(self) -> dict:
         return {
@@ -38,6 +45,45 @@ class StageReport:
             "rows_out": self.rows_out,
             "skipped": self.skipped,
         }
+
+
+class PieceLog:
+    """The ledger rows of one stage's work in one run, one for each partition that had something to do."""
+
+    def __init__(self, run_id: str, stage: str, engine: str) -> None:
+        self.run_id, self.stage, self.engine = run_id, stage, engine
+        self.pieces: list[StageReport] = []
+        self._where: list[tuple[dt.date | None, int, str, dt.datetime]] = []
+
+    def open(self, day: dt.date | None, bucket: int, fingerprint: str) -> StageReport:
+        self._where.append((day, bucket, fingerprint, dt.datetime.now(dt.UTC)))
+        self.pieces.append(StageReport(self.stage))
+        return self.pieces[-1]
+
+    def rows(self, error: str | None) -> list[dict]:
+        """One row each for what was done; where the work broke off, one also for what was not."""
+        return [
+            {
+                "run_id": self.run_id,
+                "stage": self.stage,
+                "day": day,
+                "bucket": bucket,
+                "fingerprint": fingerprint,
+                "engine": self.engine,
+                "status": "failed" if error and not piece.finished else "done",
+                "rows_in": piece.rows_in,
+                "rows_out": piece.rows_out,
+                "rows_quarantined": piece.rows_quarantined,
+                "seconds": piece.seconds,
+                "tokens_in": 0,
+                "tokens_out": 0,
+                "usd": 0.0,
+                "started_at": started,
+                "error": None if piece.finished else error,
+            }
+            for piece, (day, bucket, fingerprint, started) in zip(self.pieces, self._where, strict=True)
+            if error or not piece.skipped
+        ]
 
 
 @dataclass
@@ -51,61 +97,53 @@ class Run:
     encoder: EncoderId
     parent: Catalogue
     catalogue: Catalogue
-    engine: str = "local"
-    progress: Progress = lambda stage, done, total: None
+    engines: Engines = field(default_factory=Engines)
+    progress: Progress = _silent
     reports: dict[str, StageReport] = field(default_factory=dict)
     _vectors: Vectors | None = None
 
     def report(self, stage: str) -> StageReport:
         return self.reports.setdefault(stage, StageReport(stage))
 
+    def engine(self, stage: str) -> Engine:
+        """Where a stage runs."""
+        return self.engines.of(stage)
+
     @contextmanager
     def timed(
-        self, stage: str, *, day: dt.date | None = None, bucket: int = -1, fingerprint: str = ""
+        self, stage: str, *, day: dt.date | None = None, bucket: int = -1, fingerprint: str = "", on: str = "local"
     ) -> Iterator[StageReport]:
         """Measure one piece of a stage's work and write it to the ledger; yields the piece's own report."""
-        piece, started, begun = StageReport(stage), dt.datetime.now(dt.UTC), time.perf_counter()
-        status, error = "failed", None
+        with self.timed_partitions(stage, 1, on=on) as log:
+            piece, begun = log.open(day, bucket, fingerprint), time.perf_counter()
+            try:
+                yield piece
+            finally:
+                piece.seconds = time.perf_counter() - begun
+            piece.finished = True
+
+    @contextmanager
+    def timed_partitions(self, stage: str, looked_at: int, *, on: str | None = None) -> Iterator[PieceLog]:
+        """Measure a stage's work on several partitions; yields where to open a report for each that has work to do."""
+        log, begun, error = PieceLog(self.run_id, stage, on or self.engine(stage).name), time.perf_counter(), None
         try:
-            yield piece
-            status = "skipped" if piece.skipped else "done"
-        except Exception as problem:
+            yield log
+        except BaseException as problem:
             error = f"{type(problem).__name__}: {problem}".splitlines()[0][:500]
             raise
         finally:
-            piece.seconds = time.perf_counter() - begun
-            self._add(piece)
-            if status != "skipped":
-                self._log(piece, status, started, day, bucket, fingerprint, error)
+            total = self.report(stage)
+            total.seconds += time.perf_counter() - begun
+            total.partitions += looked_at
+            for piece in log.pieces:
+                total.rows_in += piece.rows_in
+                total.rows_out += piece.rows_out
+                total.skipped = total.skipped and piece.skipped
+            ledger.append(self.lake, "runs", log.rows(error))
 
-    def _add(self, piece: StageReport) -> None:
-        total = self.report(piece.stage)
-        total.seconds += piece.seconds
-        total.rows_in += piece.rows_in
-        total.rows_out += piece.rows_out
-        total.partitions += 1
-        total.skipped = total.skipped and piece.skipped
-
-    def _log(self, piece, status, started, day, bucket, fingerprint, error) -> None:
-        row = {
-            "run_id": self.run_id,
-            "stage": piece.stage,
-            "day": day,
-            "bucket": bucket,
-            "fingerprint": fingerprint,
-            "engine": self.engine,
-            "status": status,
-            "rows_in": piece.rows_in,
-            "rows_out": piece.rows_out,
-            "rows_quarantined": piece.rows_quarantined,
-            "seconds": piece.seconds,
-            "tokens_in": 0,
-            "tokens_out": 0,
-            "usd": 0.0,
-            "started_at": started,
-            "error": error,
-        }
-        ledger.append(self.lake, "runs", [row])
+    def __getstate__(self) -> dict:
+        """What an engine's other processes get: where things lie and what stands, nothing of this process."""
+        return self.__dict__ | {"progress": _silent, "reports": {}, "engines": None, "_vectors": None}
 
     def vectors(self) -> Vectors:
         """All vectors of the draft, brought up to date."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jobs.engines.local import GROUP, Stage, run_partition
+from jobs.engines.partitions import GROUP, Group, Partition, Stage, run_partitions
 from jobs.groups import documents_of, earlier_versions, group_column, history, touched_groups, turns_of
 from jobs.run import Run
 from pipelines.lifecycle import new_versions
@@ -27,9 +28,17 @@ def stage(params: SegmentingParams) -> Stage:
     return Stage("segment", 1, ("memory_units", "operations"), params)
 
 
-def segment_records(run: Run, day: dt.date, bucket: int, params: PassageParams, count_tokens: CountTokens) -> None:
-    """Bring the structural units of one partition up to date."""
+def segment_records(
+    run: Run, day: dt.date, buckets: Iterable[int], params: PassageParams, count_tokens: CountTokens
+) -> None:
+    """Bring the structural units of one day up to date."""
     this = stage(SegmentingParams(run.encoder.name, params))
+    run_partitions(run, [_partition(run, this, day, bucket, params, count_tokens) for bucket in buckets])
+
+
+def _partition(
+    run: Run, this: Stage, day: dt.date, bucket: int, params: PassageParams, count_tokens: CountTokens
+) -> Partition:
 
     def compute(groups: list[str]) -> dict[str, pa.Table]:
         turns, documents = turns_of(run, bucket, day, groups), documents_of(run, bucket, day, groups)
@@ -38,15 +47,10 @@ def segment_records(run: Run, day: dt.date, bucket: int, params: PassageParams, 
         )
         return versioned(run, this, bucket, day, groups, drafts)
 
-    run_partition(
-        run,
-        this,
-        day,
-        bucket,
-        inputs=[history(run, bucket, day)],
-        plan=lambda: touched_groups(run, bucket, day),
-        compute=compute,
-    )
+    def plan() -> list[Group]:
+        return touched_groups(run, bucket, day)
+
+    return Partition(this, day, bucket, (history(run, bucket, day),), plan, compute)
 
 
 def versioned(

@@ -31,7 +31,8 @@ class Fileset:
 
 
 class Shard(BaseModel):
-    """One atomic file. `groups` maps each conversation or document in it to (hash of what it was made from, first row, end row)."""
+    """One atomic file. `groups` maps each conversation or document in it to (hash of what it was made from, first row, end row);
+    `refused` those that the stage cannot take to the error."""
 
     number: int
     of: int
@@ -40,6 +41,7 @@ class Shard(BaseModel):
     bytes: int
     checksum: str
     groups: dict[str, tuple[str, int, int]] = Field(default_factory=dict)
+    refused: dict[str, str] = Field(default_factory=dict)
 
 
 class Manifest(BaseModel):
@@ -56,6 +58,11 @@ class Manifest(BaseModel):
     inputs: list[str]
     rows: int
     shards: list[Shard]
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Conversations and documents (or texts, or namespaces) that the stage could not take, with the error."""
+        return {id_: error for shard in self.shards for id_, error in shard.refused.items()}
 
 
 class Catalogue:

@@ -7,18 +7,19 @@ Files that no mark names do not exist: a killed attempt leaves some behind and g
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs.store import bucket
 from schemas.errors import StoreError
 from schemas.manifest import Fileset, Manifest, Shard
 from schemas.tables import TABLES
@@ -30,13 +31,32 @@ def checksum(payload: bytes) -> str:
 
 
 class Lake:
-    """Files under one root, through fsspec. Nothing below this class knows whether the root is a folder or a bucket."""
+    """Files under one root, through fsspec. Nothing above this class knows whether the root is a folder or a bucket.
+
+    It can be pickled: only the address travels, and the process that gets it uses its own endpoint and credentials.
+    """
 
     def __init__(self, root: str | os.PathLike) -> None:
-        self.fs, path = fsspec.core.url_to_fs(os.fspath(root))
+        self.fs, path = bucket.open_filesystem(os.fspath(root))
         self.root = path.rstrip("/") or "/"
         self.local = isinstance(self.fs, LocalFileSystem)
+        self.on_s3 = bucket.is_s3(self.fs)
+        self.url = self.root if self.local else self.fs.unstrip_protocol(self.root)
         self._files: dict[str, list[str]] = {}
+
+    def __reduce__(self) -> tuple[type[Lake], tuple[str]]:
+        return Lake, (self.url,)
+
+    def reach(self) -> None:
+        """Make sure that the bucket is there and answers, within 25 s; nothing to do for a folder.
+
+        Raises:
+            StoreError: it is not, or refuses the credentials; says what to do.
+        """
+        bucket.reach(self.fs, self.root)
+
+    def _asking(self) -> contextlib.AbstractContextManager[None]:
+        return bucket.one_line(self.fs, self.root)
 
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -48,18 +68,35 @@ class Lake:
     # -- small files -------------------------------------------------------------------------------------------------
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        if not self.on_s3:
+            return bool(self.fs.exists(self.path(name)))
+        try:
+            with self._asking():
+                self.fs.info(self.path(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def find_bytes(self, name: str) -> bytes | None:
+        """A file's bytes, or None where there is no such file."""
+        one_request = {"max_concurrency": 1} if self.on_s3 else {}  # s3fs asks for the size first otherwise
+        try:
+            with self._asking():
+                return self.fs.cat_file(self.path(name), **one_request)
+        except FileNotFoundError:
+            return None
 
     def read_bytes(self, name: str) -> bytes:
-        try:
-            return self.fs.cat_file(self.path(name))
-        except FileNotFoundError:
-            raise StoreError(f"{name} is missing from the store at {self.root}") from None
+        found = self.find_bytes(name)
+        if found is None:
+            raise StoreError(f"{name} is missing from the store at {self.url}")
+        return found
 
     def write_atomic(self, name: str, payload: bytes) -> None:
         """Replace `name` in one step: a reader sees the old bytes or the new ones, never a part."""
         if not self.local:
-            self.fs.pipe_file(self.path(name), payload)
+            with self._asking():
+                self.fs.pipe_file(self.path(name), payload)
             return
         temporary = self._write_temporary(name, payload)
         temporary.replace(self.local_path(name))
@@ -67,11 +104,8 @@ class Lake:
     def create_exclusive(self, name: str, payload: bytes) -> bool:
         """Create `name` with all its bytes, or return False when somebody else already has."""
         if not self.local:
-            try:
-                self.fs.pipe_file(self.path(name), payload, mode="create")
-            except FileExistsError:
-                return False
-            return True
+            with self._asking():
+                return bucket.create(self.fs, self.path(name), payload)
         temporary = self._write_temporary(name, payload)
         try:
             os.link(temporary, self.path(name))
@@ -80,6 +114,11 @@ class Lake:
         finally:
             temporary.unlink()
         return True
+
+    def swap(self, name: str, old: bytes, new: bytes) -> bool:
+        """Replace `name` if it still holds `old`; False when it does not. Only on S3, where no kernel lock can do it."""
+        with self._asking():
+            return bucket.swap(self.fs, self.path(name), old, new)
 
     def _write_temporary(self, name: str, payload: bytes) -> Path:
         target = self.local_path(name)
@@ -92,16 +131,42 @@ class Lake:
         return temporary
 
     def names(self, folder: str) -> list[str]:
-        """Names in a folder, sorted; empty when there is none."""
+        """Names in a folder, sorted; empty when there is none. An object that some tool made to mark the folder is none."""
+        path = self.path(folder).rstrip("/")
         try:
-            found = self.fs.ls(self.path(folder), detail=False, refresh=True)
+            with self._asking():
+                found = self.fs.ls(path, detail=False, refresh=True)
         except FileNotFoundError:
             return []
-        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found)
+        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found if p.rstrip("/") != path)
 
     def remove(self, name: str) -> None:
-        if self.exists(name):
+        """Remove a file or a folder, if it is there.
+
+        Raises:
+            StoreError: the bucket kept it.
+        """
+        with contextlib.suppress(FileNotFoundError), self._asking():
+            kind = self.fs.info(self.path(name))["type"]
+            if kind == "file" and not self.local:
+                self.fs.rm_file(self.path(name))
+                return
             self.fs.rm(self.path(name), recursive=True)
+        if self.on_s3 and self.exists(name):  # s3fs says nothing of what the server refused to delete
+            raise StoreError(f"cannot delete {self.url}/{name}: the credentials need the right to delete there")
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy a folder of the store to the local folder `target`, which is there only when all its files are."""
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with self._asking():
+            self.fs.get(self.path(name), str(temporary), recursive=True)
+        temporary.rename(target)
+
+    def size(self) -> int:
+        """Bytes of all files of the store."""
+        with self._asking():
+            return int(self.fs.du(self.root))
 
     # -- filesets ----------------------------------------------------------------------------------------------------
 
@@ -112,11 +177,17 @@ class Lake:
         return self.exists(f"{fileset.folder}/manifest.json")
 
     def shard_mark(self, fileset: Fileset, number: int, of: int) -> Shard | None:
-        name = f"{fileset.folder}/part-{number:05d}-of-{of:05d}.json"
-        return Shard.model_validate_json(self.read_bytes(name)) if self.exists(name) else None
+        found = self.find_bytes(f"{fileset.folder}/part-{number:05d}-of-{of:05d}.json")
+        return None if found is None else Shard.model_validate_json(found)
 
     def write_shard(
-        self, fileset: Fileset, number: int, of: int, table: pa.Table, groups: dict[str, tuple[str, int, int]]
+        self,
+        fileset: Fileset,
+        number: int,
+        of: int,
+        table: pa.Table,
+        groups: dict[str, tuple[str, int, int]],
+        refused: dict[str, str] | None = None,
     ) -> Shard:
         """Validate and write one shard; if another attempt finished it first, theirs stands."""
         table = TABLES[fileset.table].validate(table)
@@ -134,6 +205,7 @@ class Lake:
             bytes=len(payload),
             checksum=checksum(payload),
             groups=groups,
+            refused=refused or {},
         )
         name = f"{fileset.folder}/{stem}.json"
         if self.create_exclusive(name, mark.model_dump_json().encode()):
@@ -173,7 +245,8 @@ class Lake:
         if not files:
             return None
         schema = None if table == "embeddings" else TABLES[table].schema
-        return ds.dataset(files, schema=schema, format="parquet", filesystem=self.fs)
+        with self._asking():
+            return ds.dataset(files, schema=schema, format="parquet", filesystem=self.fs)
 
     def read_shard(self, fileset: Fileset, shard: Shard) -> pa.Table:
         """One shard's rows."""
@@ -194,12 +267,15 @@ class Lake:
         names = list(columns or TABLES[table].schema.names)
         if dataset is None:
             return TABLES[table].empty().select(names)
-        return dataset.to_table(columns=names, filter=where).replace_schema_metadata(None)
+        with self._asking():
+            return dataset.to_table(columns=names, filter=where).replace_schema_metadata(None)
 
     def batches(self, table: str, filesets: Iterable[Fileset], **scan) -> Iterator[pa.RecordBatch]:
         """Rows of filesets, streamed."""
         dataset = self.dataset(table, filesets)
-        if dataset is not None:
+        if dataset is None:
+            return
+        with self._asking():
             yield from dataset.to_batches(**scan)
 
     def verify(self, filesets: Iterable[Fileset]) -> list[str]:

@@ -7,7 +7,7 @@ Importing this package loads neither torch nor a model: `load_tokenizer` counts 
 from pipelines.embedding.encoder import Encoded, Encoder
 from pipelines.embedding.encoder_id import DEFAULT_MODEL, EncoderId, Precision, resolve_encoder
 from pipelines.embedding.stage import embed_texts
-from pipelines.embedding.tokens import Tokens, load_tokenizer
+from pipelines.embedding.tokens import TokenCounter, Tokens, load_tokenizer
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -15,6 +15,7 @@ __all__ = [
     "Encoder",
     "EncoderId",
     "Precision",
+    "TokenCounter",
     "Tokens",
     "embed_texts",
     "load_tokenizer",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,21 @@ class Tokens:
         """int32 [n, 2]: start and end of each token, in characters of `text`."""
         offsets = self.tokenizer.encode(_encodable(text), add_special_tokens=False).offsets
         return np.asarray(offsets, dtype=np.int32).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class TokenCounter:
+    """Counts the tokens of texts. Small to send to another process: the tokenizer is loaded where it is first called."""
+
+    id: EncoderId
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        return _loaded(self.id).count_tokens(texts)
+
+
+@lru_cache(maxsize=2)
+def _loaded(id: EncoderId) -> Tokens:
+    return load_tokenizer(id)
 
 
 def load_tokenizer(id: EncoderId) -> Tokens:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.engines.local import GROUP, SHARD_ROWS, Group, Stage, cut_shards, run_partition
+from jobs.engines.partitions import GROUP, SHARD_ROWS, Group, Partition, Stage, cut_shards, run_partitions
 from jobs.run import Run
 from jobs.store.lake import Lake
 from pipelines.embedding import EncoderId
@@ -37,7 +37,7 @@ class Params:
     factor: int = 1
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """Stands for a process that ends in the middle."""
 
 
@@ -73,7 +73,7 @@ class Counting:
             self.computed += ids
             return self.tables({id_: content[id_] for id_ in ids}, params.factor)
 
-        run_partition(run, stage, self.make.DAY, 0, inputs=inputs, plan=lambda: groups, compute=compute)
+        run_partitions(run, [Partition(stage, self.make.DAY, 0, tuple(inputs), lambda: groups, compute)])
         return run
 
     def tables(self, content: dict[str, tuple[str, int]], factor: int) -> dict[str, pa.Table]:
