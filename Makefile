@@ -3,10 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 READY := $(VENV)/.ready
+CLUSTER_READY := $(VENV)/.cluster-ready
 DEMO_STORE := demo-store
 SAMPLE := tests/sample_corpus
 
-.PHONY: setup demo test soak check bench readme figures clean
+.PHONY: setup setup-cluster demo test soak check bench readme figures clean
 
 setup: $(READY)
 
@@ -17,6 +18,13 @@ $(READY): pyproject.toml infra/constraints.txt
 	$(PIP) install -c infra/constraints.txt torch==2.13.0
 	$(PIP) install -c infra/constraints.txt -e '.[dev]'
 	@touch $(READY)
+
+# What the profile `cluster` needs besides: Java 17, Ray, Spark, buckets as stores.
+setup-cluster: $(CLUSTER_READY)
+
+$(CLUSTER_READY): $(READY) infra/setup_cluster.sh
+	sh infra/setup_cluster.sh $(VENV)
+	@touch $(CLUSTER_READY)
 
 demo: $(READY)
 	@ENGRAPH=$(BIN)/engraph sh infra/demo.sh $(SAMPLE) $(DEMO_STORE)

@@ -48,3 +48,9 @@ def _partition(run: Run, day: dt.date, bucket: int, params: BoundParams, count_t
         return segmented_groups(run, bucket, day)
 
     return Partition(this, day, bucket, (history(run, bucket, day),), plan, compute)
+
+
+if __name__ == "__main__":
+    from jobs import alone
+
+    raise SystemExit(alone.main("bound"))

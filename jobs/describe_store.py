@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 
+from jobs.stages import DAILY
 from jobs.store import snapshots, views
 from jobs.store.lake import Lake
 from schemas.errors import StoreError
 
-STAGES = ["read", "segment", "embed", "bound", "extract", "resolve", "embed_derived", "link"]
+STAGES = ["read", *DAILY]
 MAIN_TABLE = {
     "read": ("turns", "documents"),
     "embed": ("embeddings",),
     "embed_derived": ("embeddings",),
     "resolve": ("entities",),
+    "near_duplicates": ("edges",),
     "link": ("edges",),
 }
 

@@ -1,118 +1,121 @@
 """Embed: distinct texts -> embeddings, once per text and encoder.
 
 Texts are shared between namespaces, so embeddings are bucketed by content hash. What an earlier day holds is not embedded
-again; what any fileset of the lake holds (an unpublished run's, an older segmentation's) is copied instead of computed.
+again; what any fileset of the lake holds (an unpublished run's, an older segmentation's) is copied instead of computed. The plan is
+a shuffle (texts come together by hash bucket, distinct), the work is shards of texts that the plan has laid down by address.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
-from jobs.engines.embedding_pool import EmbeddingPool
+from jobs.embed_shards import SHARD_TEXTS, TEXT, Embedded, ShardEncoder, TextProbe, TextShard, stage_texts, texts_of
+from jobs.engines.engine import Failed, ItemFailed, Piece, Pieces
+from jobs.engines.isolate import culprits, too_many
+from jobs.engines.profile import Embedder
+from jobs.quarantine import quarantine_texts
 from jobs.run import Run
 from schemas.fingerprint import fingerprint
 from schemas.ids import hash_bucket
 from schemas.manifest import Fileset, Shard
 
 VERSION = 1
-SHARD_TEXTS = 2_048
-TEXT = pa.schema([("content_hash", pa.string()), ("text", pa.string())])
+PLANNING = "distinct_texts"
+STAGING = "staging"
 
 
-@dataclass
-class _Work:
-    """One shard to be written: texts to encode, and vectors that exist already."""
+@dataclass(frozen=True)
+class _Planned:
+    """The fileset of one hash bucket, and where its texts wait; `shards` is 0 where it is complete."""
 
     fileset: Fileset
-    number: int
-    of: int
-    texts: pa.Table
-    copied: pa.Table | None
+    shards: int
+    texts: int
+    staged: str
 
 
-def embed_day(run: Run, day: dt.date, stage: str, upstream: tuple[str, ...], pool: EmbeddingPool) -> None:
+def embed_day(run: Run, day: dt.date, stage: str, upstream: tuple[str, ...], embedder: Embedder) -> None:
     """Embed every text that the `upstream` stages (and, for entity names, `resolve`) brought on `day`."""
-    with run.timed(stage, day=day) as piece, tempfile.TemporaryDirectory(prefix="engraph-texts-") as folder:
-        _spool_texts(run, day, upstream, Path(folder))
-        plans = {
-            bucket: plan
-            for bucket in range(run.info.buckets)
-            if (plan := _plan(run, day, stage, bucket, Path(folder) / f"{bucket}.parquet")) is not None
-        }
-        total = sum(table.num_rows for _, table in plans.values())
-        shards: dict[int, list[Shard]] = {bucket: [] for bucket in plans}
+    with run.timed(stage, day=day, on=embedder.name) as piece:
+        plans = _plans(run, day, stage, upstream)
+        total = sum(plan.texts for plan in plans.values())
+        marks: dict[int, list[Shard]] = {bucket: [] for bucket in plans}
         done = 0
-        for work, fresh in _encode(run, plans, shards, pool):
-            rows = fresh if work.copied is None else pa.concat_tables([work.copied, fresh])
-            rows = rows.sort_by("content_hash")
-            shards[work.fileset.bucket].append(run.lake.write_shard(work.fileset, work.number, work.of, rows, {}))
-            piece.rows_in += fresh.num_rows
-            piece.rows_out += fresh.num_rows
-            piece.skipped = piece.skipped and not fresh.num_rows
-            done += rows.num_rows
+        for embedded in _embedded(run, list(_unfinished(run, plans, marks)), embedder):
+            marks[embedded.shard.fileset.bucket].append(embedded.mark)
+            piece.rows_in += embedded.encoded
+            piece.rows_out += embedded.encoded
+            piece.skipped = piece.skipped and not embedded.encoded
+            done += embedded.mark.rows
             run.progress(stage, done, total)
-        for bucket, (fileset, _) in plans.items():
-            if not run.lake.complete(fileset):
-                marks = sorted(shards[bucket], key=lambda s: s.number)
+        for bucket, plan in plans.items():
+            if plan.shards:
+                shards = sorted(marks[bucket], key=lambda s: s.number)
                 run.lake.write_manifest(
-                    fileset, marks, version=VERSION, params={"encoder": run.encoder.name}, inputs=[]
+                    plan.fileset, shards, version=VERSION, params={"encoder": run.encoder.name}, inputs=[]
                 )
-            run.catalogue.put(fileset)
+            run.catalogue.put(plan.fileset)
         for bucket in set(range(run.info.buckets)) - plans.keys():
             run.catalogue.drop("embeddings", stage, day, bucket)
+        quarantine_texts(run, stage, day, upstream)
+        run.lake.remove(f"{STAGING}/{stage}-{day}")
 
 
-def _spool_texts(run: Run, day: dt.date, upstream: tuple[str, ...], folder: Path) -> None:
-    """All texts of the day on disk, by hash bucket, so that memory follows one bucket."""
-    writers: dict[int, pq.ParquetWriter] = {}
-    try:
-        for batch in _texts(run, day, upstream):
-            buckets = pa.array([hash_bucket(h, run.info.buckets) for h in batch["content_hash"].to_pylist()])
-            for bucket in pc.unique(buckets).to_pylist():
-                writer = writers.get(bucket)
-                if writer is None:
-                    writer = writers[bucket] = pq.ParquetWriter(folder / f"{bucket}.parquet", TEXT)
-                writer.write_batch(batch.filter(pc.equal(buckets, bucket)))
-    finally:
-        for writer in writers.values():
-            writer.close()
-
-
-def _texts(run: Run, day: dt.date, upstream: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def _plans(run: Run, day: dt.date, stage: str, upstream: tuple[str, ...]) -> dict[int, _Planned]:
+    """What each hash bucket has to embed, by bucket; those to which the day brings no new text are left out."""
     filesets = [f for s in upstream for f in run.catalogue.select("memory_units", stage=s, day=day)]
-    yield from run.lake.batches("memory_units", filesets, columns=TEXT.names)
     if "extract" in upstream:
-        names = run.catalogue.select("entities", day=day)
-        for batch in run.lake.batches("entities", names, columns=["content_hash", "name"]):
-            yield batch.rename_columns(TEXT.names)
+        filesets += run.catalogue.select("entities", day=day)
+    engine = run.engine(PLANNING)
+    found = engine.group(_TextReader(run), filesets, _Planner(run, day, stage))
+    return {plan.fileset.bucket: plan for plan in found if plan is not None}
 
 
-def _plan(run: Run, day: dt.date, stage: str, bucket: int, texts: Path) -> tuple[Fileset, pa.Table] | None:
-    """The fileset of one hash bucket and its distinct texts, sorted; None where the day brings no new text."""
-    if not texts.exists():
-        return None
-    table = pq.read_table(texts)
-    select = run.catalogue.select
-    earlier = select("embeddings", bucket=bucket, before=day)
-    if stage != "embed":
-        earlier += select("embeddings", bucket=bucket, day=day, stage="embed")
-    held = _hashes(run, earlier)
-    table = _distinct(table).sort_by("content_hash")
-    table = table.filter(pc.invert(pc.is_in(table["content_hash"], held)))
-    if not table.num_rows:
-        return None
-    fp = fingerprint(stage, VERSION, run.encoder.name, table["content_hash"].to_pylist())
-    return Fileset("embeddings", stage, day, bucket, fp), table
+@dataclass(frozen=True)
+class _TextReader:
+    """The texts of one fileset, each once, by hash bucket."""
+
+    run: Run
+
+    def __call__(self, fileset: Fileset) -> Iterator[Piece]:
+        column = "name" if fileset.table == "entities" else "text"
+        texts = self.run.lake.read(fileset.table, [fileset], columns=["content_hash", column])
+        texts = _distinct(texts.rename_columns(TEXT.names))
+        buckets = pa.array([hash_bucket(h, self.run.info.buckets) for h in texts["content_hash"].to_pylist()])
+        for bucket in pc.unique(buckets).to_pylist():
+            yield bucket, "texts", texts.filter(pc.equal(buckets, bucket))
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Decides the fileset of one hash bucket and lays down its texts; runs where the engine runs."""
+
+    run: Run
+    day: dt.date
+    stage: str
+
+    def __call__(self, bucket: int, pieces: Pieces) -> _Planned | None:
+        run, day, stage = self.run, self.day, self.stage
+        earlier = run.catalogue.select("embeddings", bucket=bucket, before=day)
+        if stage != "embed":
+            earlier += run.catalogue.select("embeddings", bucket=bucket, day=day, stage="embed")
+        table = _distinct(pieces.read("texts")).sort_by("content_hash")
+        table = table.filter(pc.invert(pc.is_in(table["content_hash"], _hashes(run, earlier))))
+        if not table.num_rows:
+            return None
+        fp = fingerprint(stage, VERSION, run.encoder.name, table["content_hash"].to_pylist())
+        fileset = Fileset("embeddings", stage, day, bucket, fp)
+        staged = f"{STAGING}/{stage}-{day}/{bucket}-{fp}"
+        if run.lake.complete(fileset):
+            return _Planned(fileset, 0, table.num_rows, staged)
+        stage_texts(run.lake, staged, table, _copies(run, day, bucket, table))
+        return _Planned(fileset, -(-table.num_rows // SHARD_TEXTS), table.num_rows, staged)
 
 
 def _hashes(run: Run, filesets: list[Fileset]) -> pa.Array:
@@ -121,34 +124,44 @@ def _hashes(run: Run, filesets: list[Fileset]) -> pa.Array:
     return table["content_hash"].combine_chunks()
 
 
-def _encode(run: Run, plans, shards, pool: EmbeddingPool) -> Iterator[tuple[_Work, pa.Table]]:
-    """Shards with their new vectors; shards that a killed run finished are taken as they are."""
-    waiting: deque[_Work] = deque()
+def _unfinished(run: Run, plans: dict[int, _Planned], marks: dict[int, list[Shard]]) -> Iterator[TextShard]:
+    """Shards to be embedded; those that a killed run finished are taken as they are."""
+    for bucket, plan in plans.items():
+        for number in range(plan.shards):
+            mark = run.lake.shard_mark(plan.fileset, number, plan.shards)
+            if mark:
+                marks[bucket].append(mark)
+            else:
+                texts = min(SHARD_TEXTS, plan.texts - number * SHARD_TEXTS)
+                yield TextShard(plan.fileset, number, plan.shards, texts, plan.staged, run.encoder)
 
-    def texts() -> Iterator[pa.Table]:
-        for bucket, (fileset, table) in plans.items():
-            if run.lake.complete(fileset):
-                continue
-            of = -(-table.num_rows // SHARD_TEXTS)
-            cache = _copies(run, fileset.day, bucket, table)
-            for number in range(of):
-                mark = run.lake.shard_mark(fileset, number, of)
-                if mark:
-                    shards[bucket].append(mark)
-                    continue
-                piece = table.slice(number * SHARD_TEXTS, SHARD_TEXTS)
-                copied = (
-                    cache.filter(pc.is_in(cache["content_hash"], piece["content_hash"])) if cache is not None else None
-                )
-                if copied is not None:
-                    piece = piece.filter(pc.invert(pc.is_in(piece["content_hash"], copied["content_hash"])))
-                waiting.append(
-                    _Work(fileset, number, of, piece, copied if copied is not None and copied.num_rows else None)
-                )
-                yield piece
 
-    for vectors in pool.embed(texts()):
-        yield waiting.popleft(), vectors
+def _embedded(run: Run, shards: Sequence[TextShard], embedder: Embedder) -> Iterator[Embedded]:
+    """All shards, embedded. Where a text breaks the encoder, the shards left are done one by one without the texts to blame."""
+    left = dict(enumerate(shards))
+    try:
+        for number, embedded in embedder.embed(run.lake, shards):
+            del left[number]
+            yield embedded
+    except ItemFailed:
+        yield from _isolated(run, list(left.values()))
+
+
+def _isolated(run: Run, shards: list[TextShard]) -> Iterator[Embedded]:
+    engine = run.engine(shards[0].fileset.stage)
+    for number, embedded in engine.map(ShardEncoder(run.lake), shards):
+        if not isinstance(embedded, Failed):
+            yield embedded
+            continue
+        shard = shards[number]
+        what = f"stage {shard.fileset.stage} on day {shard.fileset.day}"
+        texts = texts_of(run.lake, shard).to_pylist()
+        found = culprits(engine, TextProbe(run.encoder), texts, embedded, what)
+        refused = {text["content_hash"]: failed.error for text, failed in found}
+        for _, again in engine.map(ShardEncoder(run.lake, refused), [shard]):
+            if isinstance(again, Failed):
+                raise too_many(again, what, "what is left of its shard")
+            yield again
 
 
 def _copies(run: Run, today: dt.date, bucket: int, texts: pa.Table) -> pa.Table | None:
@@ -179,3 +192,9 @@ def _distinct(table: pa.Table) -> pa.Table:
     """The first row of each content hash."""
     rows = pa.table({"content_hash": table["content_hash"], "row": pa.array(range(table.num_rows), pa.int64())})
     return table.take(rows.group_by("content_hash").aggregate([("row", "min")])["row_min"])
+
+
+if __name__ == "__main__":
+    from jobs import alone
+
+    raise SystemExit(alone.main("embed"))

@@ -168,3 +168,9 @@ def _triple_rows(triples: pl.DataFrame) -> pl.DataFrame:
 def _with_group(name: str, frame: pl.DataFrame) -> pa.Table:
     schema = TABLES[name].schema.append(pa.field(GROUP, pa.string()))
     return frame.select(schema.names).to_arrow().cast(schema)
+
+
+if __name__ == "__main__":
+    from jobs import alone
+
+    raise SystemExit(alone.main("extract"))

@@ -110,3 +110,9 @@ def _apart(table: pa.Table, by: list[str], order: list[str]) -> Iterator[pa.Tabl
     starts = [0, *np.flatnonzero(changes).tolist(), table.num_rows]
     for start, end in pairwise(starts):
         yield table.slice(start, end - start)
+
+
+if __name__ == "__main__":
+    from jobs import alone
+
+    raise SystemExit(alone.main("link"))

@@ -1,4 +1,4 @@
-"""Merge: spooled records into their partitions, against what the store holds. The second half of `read_sources`.
+"""Merge: delivered records into their partitions, against what the store holds. The second half of `read_sources`.
 
 A record is known by the hash of its content and keeps the day of its first arrival. A partition's fingerprint is its content,
 so that any order of deliveries gives the same fileset. What cannot be accepted (an id twice, an id that clashes) goes to
@@ -9,72 +9,100 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from jobs.engines.engine import Pieces
 from jobs.engines.partitions import SHARD_ROWS
-from jobs.run import Run, StageReport
-from jobs.spool import Deliveries, Spool
+from jobs.run import Run
 from schemas.fingerprint import fingerprint
 from schemas.ids import record_hash
 from schemas.manifest import Fileset
 from schemas.tables import TABLES
 
 STAGE, VERSION = "read", 1
+DELIVERIES = -1  # the shuffle's key of what is said of files, where buckets count from 0
+QUARANTINE_KEY = TABLES["quarantine"].key
 OWN_ID = re.compile(r"#(round|segment|summary|keywords|fact|section|passage|sentence|note|qa|triple)(-\d+)?$")
 IDS = {"turns": "turn_id", "documents": "document_id"}
 SORT = {"turns": ("session_id", "turn_no", "turn_id"), "documents": ("document_id",)}
 
 
-def merge_deliveries(run: Run, spool: Spool, deliveries: Deliveries, piece: StageReport) -> None:
-    conflicts: dict[tuple[dt.date, int], list[dict]] = defaultdict(list)
-    for table in ("turns", "documents"):
-        for day, bucket in spool.partitions(table):
-            fresh, refused = _fresh_records(run, table, spool.read(table, day, bucket), bucket, deliveries)
-            conflicts[day, bucket] += refused
-            if fresh.num_rows:
-                _merge_partition(run, table, day, bucket, fresh)
-            piece.rows_out += fresh.num_rows
-    added = sum(
-        _merge_quarantine(run, spool, day, bucket, conflicts[day, bucket])
-        for day, bucket in sorted(set(spool.partitions("quarantine")) | {k for k, rows in conflicts.items() if rows})
-    )
-    piece.rows_in = sum(d["rows_read"] for d in deliveries.rows)
-    piece.rows_quarantined = sum(d["rows_quarantined"] for d in deliveries.rows)
-    piece.skipped = not deliveries.rows
-    if piece.rows_out or added:
-        _record_deliveries(run, deliveries)
+@dataclass
+class Merged:
+    """What became of one bucket's records: filesets for the catalogue, and per delivery how many were new, known, quarantined."""
+
+    filesets: list[Fileset] = field(default_factory=list)
+    counts: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    deliveries: list[dict] = field(default_factory=list)
+    written: int = 0
 
 
-def _merge_quarantine(run: Run, spool: Spool, day: dt.date, bucket: int, conflicts: list[dict]) -> int:
-    """Add refused records that are not there yet; returns how many."""
-    key = TABLES["quarantine"].key
-    parts = [TABLES["quarantine"].from_rows(_unique(conflicts, key))]
-    if (day, bucket) in spool.partitions("quarantine"):
-        parts.append(spool.read("quarantine", day, bucket).drop_columns(["delivery"]))
-    rows = pa.concat_tables(parts).to_pylist()
-    history = run.lake.read("quarantine", run.catalogue.select("quarantine", bucket=bucket), columns=list(key))
-    seen = {tuple(r.values()) for r in history.to_pylist()}
-    fresh = [r for r in _unique(rows, key) if tuple(r[k] for k in key) not in seen]
-    if fresh:
-        held = run.lake.read("quarantine", run.catalogue.select("quarantine", bucket=bucket, day=day))
-        table = pa.concat_tables([held, TABLES["quarantine"].from_rows(fresh)])
-        table = table.sort_by([("source_ref", "ascending"), ("payload_hash", "ascending")])
-        ids = [record_hash(*pair) for pair in zip(*(table[k].to_pylist() for k in key), strict=True)]
-        write_by_content(run, "quarantine", day, bucket, table, identity=ids)
-    return len(fresh)
+@dataclass(frozen=True)
+class DeliveryMerger:
+    """Merges what a delivery brought to one bucket into its partitions, day by day; runs where the engine runs."""
+
+    run: Run
+
+    def __call__(self, bucket: int, pieces: Pieces) -> Merged:
+        merged = Merged()
+        if bucket == DELIVERIES:
+            merged.deliveries = pieces.read("sources").to_pylist()
+            return merged
+        conflicts: dict[dt.date, list[dict]] = defaultdict(list)
+        days: dict[str, list[dt.date]] = defaultdict(list)
+        for kind in pieces.kinds():
+            table, _, written = kind.partition("/")
+            days[table].append(dt.date.fromisoformat(written))
+        for table in ("turns", "documents"):
+            for day in sorted(days[table]):
+                staged = _in_order(pieces.read(f"{table}/{day}"))
+                fresh, refused = _fresh_records(self.run, table, staged, bucket, merged.counts)
+                conflicts[day] += refused
+                if fresh.num_rows:
+                    merged.filesets.append(_merge_partition(self.run, table, day, bucket, fresh))
+                merged.written += fresh.num_rows
+        for day in sorted({*days["quarantine"], *(day for day, rows in conflicts.items() if rows)}):
+            refusals = TABLES["quarantine"].from_rows(_unique(conflicts[day], QUARANTINE_KEY))
+            if day in days["quarantine"]:
+                brought = _in_order(pieces.read(f"quarantine/{day}")).drop_columns(["delivery", "record"])
+                refusals = pa.concat_tables([refusals, brought])
+            merged.filesets += _merge_quarantine(self.run, refusals, day, bucket)
+        return merged
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """By file and place in it: a shuffle brings them in any order, and the first of two that clash stands."""
+    return rows.sort_by([("delivery", "ascending"), ("record", "ascending")])
+
+
+def _merge_quarantine(run: Run, refusals: pa.Table, day: dt.date, bucket: int) -> list[Fileset]:
+    """Add refused records that are not there yet; no fileset when there are none."""
+    key = QUARANTINE_KEY
+    history = run.catalogue.select("quarantine", stage=STAGE, bucket=bucket)
+    seen = {tuple(r.values()) for r in run.lake.read("quarantine", history, columns=list(key)).to_pylist()}
+    fresh = [r for r in _unique(refusals.to_pylist(), key) if tuple(r[k] for k in key) not in seen]
+    if not fresh:
+        return []
+    held = run.lake.read("quarantine", run.catalogue.select("quarantine", stage=STAGE, bucket=bucket, day=day))
+    table = pa.concat_tables([held, TABLES["quarantine"].from_rows(fresh)])
+    table = table.sort_by([("source_ref", "ascending"), ("payload_hash", "ascending")])
+    ids = [record_hash(*pair) for pair in zip(*(table[k].to_pylist() for k in key), strict=True)]
+    return [write_by_content(run, "quarantine", day, bucket, table, identity=ids)]
 
 
 def _unique(rows: list[dict], key: tuple[str, ...]) -> list[dict]:
     return list({tuple(r[k] for k in key): r for r in rows}.values())
 
 
-def _record_deliveries(run: Run, deliveries: Deliveries) -> None:
+def record_deliveries(run: Run, deliveries: list[dict]) -> None:
+    """Enter the files of this run into `sources`."""
     by_day: dict[dt.date, list[dict]] = defaultdict(list)
-    for row in deliveries.rows:
+    for row in deliveries:
         by_day[row["day"]].append(row)
     for day, rows in by_day.items():
         held = run.lake.read("sources", run.catalogue.select("sources", day=day))
@@ -86,7 +114,7 @@ def _record_deliveries(run: Run, deliveries: Deliveries) -> None:
 
 
 def _fresh_records(
-    run: Run, table: str, staged: pa.Table, bucket: int, deliveries: Deliveries
+    run: Run, table: str, staged: pa.Table, bucket: int, counts: dict[int, Counter[str]]
 ) -> tuple[pa.Table, list[dict]]:
     """Records that say something new, and those refused because their id cannot be theirs."""
     held = _Held(run, table, staged, bucket)
@@ -94,15 +122,15 @@ def _fresh_records(
     for i, row in enumerate(staged.select(held.columns).to_pylist()):
         reason = held.refusal(row)
         if held.is_known(row):
-            deliveries.count(row["delivery"], "known")
+            counts[row["delivery"]]["known"] += 1
         elif reason:
-            deliveries.count(row["delivery"], "quarantined")
+            counts[row["delivery"]]["quarantined"] += 1
             refused.append(_refuse(staged.slice(i, 1).to_pylist()[0], reason))
         else:
-            deliveries.count(row["delivery"], "new")
+            counts[row["delivery"]]["new"] += 1
             keep.append(i)
             held.add(row)
-    return staged.take(pa.array(keep, pa.int64())).drop_columns(["delivery"]), refused
+    return staged.take(pa.array(keep, pa.int64())).drop_columns(["delivery", "record"]), refused
 
 
 class _Held:
@@ -165,17 +193,19 @@ def _refuse(row: dict, reason: str) -> dict:
     }
 
 
-def _merge_partition(run: Run, table: str, day: dt.date, bucket: int, fresh: pa.Table) -> None:
+def _merge_partition(run: Run, table: str, day: dt.date, bucket: int, fresh: pa.Table) -> Fileset:
     """The partition with `fresh` in it: a record delivered again on its day with other content replaces the one before."""
     held = run.lake.read(table, run.catalogue.select(table, bucket=bucket, day=day))
     key = IDS[table]
     replaced = pc.is_in(held[key], fresh[key].combine_chunks())
     rows = pa.concat_tables([held.filter(pc.invert(replaced)), fresh.select(held.column_names)])
     rows = rows.sort_by([(column, "ascending") for column in SORT[table]])
-    write_by_content(run, table, day, bucket, rows, identity=rows["record_hash"].to_pylist())
+    return write_by_content(run, table, day, bucket, rows, identity=rows["record_hash"].to_pylist())
 
 
-def write_by_content(run: Run, table: str, day: dt.date, bucket: int, rows: pa.Table, *, identity: list[str]) -> None:
+def write_by_content(
+    run: Run, table: str, day: dt.date, bucket: int, rows: pa.Table, *, identity: list[str]
+) -> Fileset:
     """Write a partition whose fingerprint is its content: any order of deliveries gives the same fileset."""
     fp = fingerprint(STAGE, VERSION, table, sorted(identity))
     fileset = Fileset(table, STAGE, day, bucket, fp)
@@ -184,3 +214,4 @@ def write_by_content(run: Run, table: str, day: dt.date, bucket: int, rows: pa.T
         shards = [run.lake.write_shard(fileset, i, n, rows.slice(i * SHARD_ROWS, SHARD_ROWS), {}) for i in range(n)]
         run.lake.write_manifest(fileset, shards, version=VERSION, params={}, inputs=[])
     run.catalogue.put(fileset)
+    return fileset

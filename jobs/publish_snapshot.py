@@ -84,7 +84,9 @@ def _counts(con: duckdb.DuckDBPyConnection, rows: dict[str, int]) -> Gate:
         units = scalar(con, "SELECT count(*) FROM live WHERE granularity = ?", [granularity])
         lost = scalar(con, _LOST.format(table=table, id=f"{table[:-1]}_id"), [granularity]) if have else 0
         if lost or units > have:
-            wrong.append(f"{have} {table}, {units} units of granularity {granularity}, {lost} neither a unit nor refused")
+            wrong.append(
+                f"{have} {table}, {units} units of granularity {granularity}, {lost} neither a unit nor refused"
+            )
     lost = scalar(con, "SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")
     if lost:
         wrong.append(f"{lost} records read but neither written nor quarantined")

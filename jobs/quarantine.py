@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pyarrow.dataset as ds
 
 from jobs.run import Run
 from schemas.fingerprint import fingerprint
-from schemas.ids import content_hash
+from schemas.ids import bucket_of, content_hash
 from schemas.manifest import Fileset
 from schemas.tables import TABLES
 
@@ -35,6 +36,29 @@ def quarantine_refused(run: Run, partition: Partition) -> None:
     named = {r.pop("group") for r in rows}
     rows += [_row(id_, id_, "", refused[id_], first) for id_ in refused.keys() - named]
     write_quarantine(run, first.stage, first.day, first.bucket, rows)
+
+
+def quarantine_texts(run: Run, stage: str, day: dt.date, upstream: tuple[str, ...]) -> None:
+    """Enter texts that no encoder could take, each with the first unit that says it. The units stay, found by their words."""
+    refused: dict[str, str] = {}
+    for fileset in run.catalogue.select("embeddings", stage=stage, day=day):
+        refused |= run.lake.manifest(fileset).refused
+    rows: dict[int, list[dict]] = defaultdict(list)
+    if refused:
+        filesets = [f for s in upstream for f in run.catalogue.select("memory_units", stage=s, day=day)]
+        where = ds.field("content_hash").isin(pa.array(list(refused)))
+        columns = ["unit_id", "namespace", "text", "content_hash"]
+        units = run.lake.read("memory_units", filesets, columns=columns, where=where).sort_by("unit_id").to_pylist()
+        first = {unit["content_hash"]: unit for unit in reversed(units)}
+        for hash_, unit in sorted(first.items()):
+            bucket = bucket_of(unit["namespace"], run.info.buckets)
+            address = Fileset("embeddings", stage, day, bucket, "")
+            rows[bucket].append(_row(unit["namespace"], unit["unit_id"], unit["text"], refused[hash_], address))
+    for bucket in range(run.info.buckets):
+        if bucket in rows:
+            write_quarantine(run, stage, day, bucket, rows[bucket])
+        else:
+            run.catalogue.drop("quarantine", stage, day, bucket)
 
 
 def refused_by(run: Run, stage: str, table: str, bucket: int, day: dt.date) -> set[str]:

@@ -1,18 +1,23 @@
 """Read: files -> turns, documents, quarantine, sources.
 
 A record is known by the hash of its content and keeps the day of its first arrival, so delivering a file again changes nothing; a
-file whose bytes were delivered before is not even opened. Records are spooled to disk by (day, bucket) while files stream by, then
-each partition is merged with what it holds. read = new + known + quarantined, for every file.
+file whose bytes were delivered before is not even opened. Files are read where the engine runs; their records come together by
+bucket, and each bucket is merged with what it holds. read = new + known + quarantined, for every file.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from jobs.merge_deliveries import STAGE, merge_deliveries
+import pyarrow as pa
+
+from jobs.engines.engine import Engine, Failed, ItemFailed, Piece
+from jobs.merge_deliveries import DELIVERIES, STAGE, DeliveryMerger, record_deliveries
+from jobs.quarantine import PAYLOAD_BYTES
 from jobs.run import Run
-from jobs.spool import Deliveries, Spool
 from pipelines.readers import (
     DocumentRecord,
     ReadParams,
@@ -20,42 +25,70 @@ from pipelines.readers import (
     SourceFile,
     TurnRecord,
     file_hash,
+    open_source,
     read_source,
     reader_name,
 )
-from schemas.errors import UsageError
+from schemas.errors import EngraphError, UsageError
 from schemas.fingerprint import fingerprint
 from schemas.ids import bucket_of, content_hash, record_hash
+from schemas.tables import TABLES
+
+HELD_BYTES = 16_000_000
+ROW_BYTES = 1_000  # what a record weighs besides its text
+ORDER = [pa.field("delivery", pa.int32()), pa.field("record", pa.int64())]
+Numbered = tuple[int, SourceFile]
 
 
 def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None) -> int:
     """Bring `sources` in; returns how many of their records are in quarantine (now or from before)."""
-    with run.timed(STAGE) as piece:
+    engine = run.engine(STAGE)
+    with run.timed(STAGE, on=engine.name) as piece:
         known = _known_deliveries(run)
-        spool, deliveries, refused = Spool(), Deliveries(), 0
-        try:
-            for i, source in enumerate(sources):
-                hash_ = _hash_of(source)
-                # two corpora may hold the same file under the same name: each is its own delivery
-                delivery_id = fingerprint(hash_, source.source_ref, source.corpus, params.kind, params.namespace)
-                if delivery_id in known:
-                    refused += known[delivery_id]
-                else:
-                    _spool_file(run, source, delivery_id, hash_, params, day, spool, deliveries)
-                run.progress(STAGE, i + 1, len(sources))
-            spool.flush()
-            merge_deliveries(run, spool, deliveries, piece)
-        finally:
-            spool.close()
-        return refused + sum(d["rows_quarantined"] for d in deliveries.rows)
+        reader = FileReader(params, day, run.now.date(), run.info.buckets, frozenset(known))
+        merged = _merged(run, engine, reader, list(enumerate(sources)))
+        counts: dict[int, Counter[str]] = defaultdict(Counter)
+        rows: list[dict] = []
+        for part in merged:
+            rows += part.deliveries
+            piece.rows_out += part.written
+            for delivery, found in part.counts.items():
+                counts[delivery].update(found)
+            for fileset in part.filesets:
+                run.catalogue.put(fileset)
+        refused = sum(known[r["delivery_id"]] for r in rows if r["delivery_id"] in known)
+        fresh = [_counted(r, counts[r["delivery"]]) for r in rows if r["delivery_id"] not in known]
+        piece.rows_in = sum(r["rows_read"] for r in fresh)
+        piece.rows_quarantined = sum(r["rows_quarantined"] for r in fresh)
+        piece.skipped = not fresh
+        if any(part.filesets for part in merged):
+            record_deliveries(run, fresh)
+        return refused + piece.rows_quarantined
 
 
-def _hash_of(source: SourceFile) -> str:
-    """The hash of the file's bytes; that of no bytes where there are none to read, so that its reader refuses it by name."""
+def _merged(run: Run, engine: Engine, reader: FileReader, files: list[Numbered]) -> list:
+    """Every bucket's outcome. A file that breaks its reader, or kills the process that reads it, is found and refused whole."""
+
+    def progress(done: int) -> None:
+        run.progress(STAGE, done, len(files))
+
+    merger = DeliveryMerger(run)
     try:
-        return file_hash(source)
-    except UsageError:
-        return content_hash("")
+        return list(engine.group(reader, files, merger, progress))
+    except ItemFailed as failure:
+        broken = {n: r.error for n, r in engine.map(_ReadThrough(reader), files) if isinstance(r, Failed)}
+        if not broken:
+            raise EngraphError(
+                f"reading broke off and no single file is to blame: {failure}; run it again"
+            ) from failure
+        return list(engine.group(replace(reader, broken=broken), files, merger, progress))
+
+
+def _counted(row: dict, found: Counter[str]) -> dict:
+    row = {k: v for k, v in row.items() if k not in ("delivery", "record")}
+    row["rows_new"], row["rows_known"] = found["new"], found["known"]
+    row["rows_quarantined"] += found["quarantined"]
+    return row
 
 
 def _known_deliveries(run: Run) -> dict[str, int]:
@@ -76,20 +109,114 @@ def _known_deliveries(run: Run) -> dict[str, int]:
     return {id_: refused for _, found in newest.values() if len(found) == 1 for id_, refused in found.items()}
 
 
-def _spool_file(run, source, delivery_id, hash_, params, day, spool, deliveries) -> None:
-    arrival = day or source.day or run.now.date()
-    namespace = params.namespace or source.corpus
-    number = deliveries.open(source, delivery_id, hash_, reader_name(source, params), namespace, arrival)
-    for record in read_source(source, params):
-        deliveries.count(number, "read")
-        if isinstance(record, TurnRecord):
-            table, row = "turns", _turn_row(record, arrival)
-        elif isinstance(record, DocumentRecord):
-            table, row = "documents", _document_row(record, arrival)
-        else:
-            table, row = "quarantine", quarantine_row(record, STAGE, arrival)
-            deliveries.count(number, "quarantined")
-        spool.add(table, arrival, bucket_of(row["namespace"], run.info.buckets), row | {"delivery": number})
+@dataclass(frozen=True)
+class FileReader:
+    """Reads one file into rows by bucket; what becomes of the file itself comes under the key `DELIVERIES`."""
+
+    params: ReadParams
+    day: dt.date | None
+    today: dt.date
+    buckets: int
+    known: frozenset[str]
+    broken: dict[int, str] = field(default_factory=dict)
+
+    def __call__(self, numbered: Numbered) -> Iterator[Piece]:
+        number, source = numbered
+        hash_ = _hash_of(source)
+        # two corpora may hold the same file under the same name: each is its own delivery
+        id_ = fingerprint(hash_, source.source_ref, source.corpus, self.params.kind, self.params.namespace)
+        delivery = self._delivery(source, id_, hash_) | {"delivery": number, "record": 0}
+        if id_ not in self.known:
+            yield from self._records(number, source, delivery, hash_)
+        yield DELIVERIES, "sources", _table("sources", [delivery])
+
+    def _delivery(self, source: SourceFile, id_: str, hash_: str) -> dict:
+        return {
+            "delivery_id": id_,
+            "source_ref": source.source_ref,
+            "reader": reader_name(source, self.params) if id_ not in self.known else "",
+            "namespace": self.params.namespace or source.corpus,
+            "content_hash": hash_,
+            "rows_read": 0,
+            "rows_new": 0,
+            "rows_known": 0,
+            "rows_quarantined": 0,
+            "day": self.day or source.day or self.today,
+        }
+
+    def _records(self, number: int, source: SourceFile, delivery: dict, hash_: str) -> Iterator[Piece]:
+        rows: dict[tuple[int, str], list[dict]] = defaultdict(list)
+        held = 0
+        records = (
+            read_source(source, self.params)
+            if number not in self.broken
+            else [self._refusal(numbered=(number, source), hash_=hash_)]
+        )
+        for record in records:
+            table, row = _row(record, delivery["day"])
+            row |= {"delivery": number, "record": delivery["rows_read"]}
+            delivery["rows_read"] += 1
+            delivery["rows_quarantined"] += table == "quarantine"
+            rows[bucket_of(row["namespace"], self.buckets), f"{table}/{delivery['day']}"].append(row)
+            held += ROW_BYTES + len(row.get("text") or row.get("payload") or b"")
+            if held >= HELD_BYTES:
+                yield from _pieces(rows)
+                held = 0
+        yield from _pieces(rows)
+
+    def _refusal(self, numbered: Numbered, hash_: str) -> Refused:
+        number, source = numbered
+        with open_source(source) as stream:
+            payload = stream.read(PAYLOAD_BYTES)
+            size = len(payload) + sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+        return Refused(
+            namespace=self.params.namespace or source.corpus,
+            source_ref=source.source_ref,
+            reason=f"reading it breaks the reader: {self.broken[number]}; convert the file, or leave it out",
+            payload=payload,
+            payload_hash=hash_,
+            payload_bytes=size,
+        )
+
+
+@dataclass(frozen=True)
+class _ReadThrough:
+    """Reads a file and keeps nothing, to see whether it can be read."""
+
+    reader: FileReader
+
+    def __call__(self, numbered: Numbered) -> None:
+        for _ in self.reader(numbered):
+            pass
+
+
+def _pieces(rows: dict[tuple[int, str], list[dict]]) -> Iterator[Piece]:
+    for (bucket, kind), found in rows.items():
+        yield bucket, kind, _table(kind.partition("/")[0], found)
+    rows.clear()
+
+
+def _table(name: str, rows: list[dict]) -> pa.Table:
+    schema = TABLES[name].schema
+    for column in ORDER:
+        schema = schema.append(column)
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _hash_of(source: SourceFile) -> str:
+    """The hash of the file's bytes; that of no bytes where there are none to read, so that its reader refuses it by name."""
+    try:
+        return file_hash(source)
+    except UsageError:
+        return content_hash("")
+
+
+def _row(record: TurnRecord | DocumentRecord | Refused, day: dt.date) -> tuple[str, dict]:
+    if isinstance(record, TurnRecord):
+        return "turns", _turn_row(record, day)
+    if isinstance(record, DocumentRecord):
+        return "documents", _document_row(record, day)
+    return "quarantine", quarantine_row(record, STAGE, day)
 
 
 def _arrival_time(day: dt.date) -> dt.datetime:

@@ -50,3 +50,9 @@ def namespaces_of(rows: pa.Table, hash_: str) -> list[Group]:
     """Groups by namespace, for stages that look at a whole namespace's history; `hash_` stands for all their inputs."""
     counts = pc.value_counts(rows["namespace"].combine_chunks()).to_pylist()
     return [Group(c["values"], hash_, c["counts"]) for c in counts]
+
+
+if __name__ == "__main__":
+    from jobs import alone
+
+    raise SystemExit(alone.main("resolve"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,15 +14,15 @@ from jobs.engines.profile import Engines
 from jobs.store import ledger
 from jobs.store.lake import Lake
 from jobs.store.vectors import Vectors
-from pipelines.embedding import EncoderId
-from schemas.manifest import Catalogue, StoreInfo
+from pipelines.embedding import EncoderId, resolve_encoder
+from schemas.manifest import Catalogue, Snapshot, StoreInfo
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, rows done, rows in all) while a stage works."""
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
+def silent(stage: str, done: int, total: int) -> None:
+    """A `progress` for those who do not watch."""
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Run:
     parent: Catalogue
     catalogue: Catalogue
     engines: Engines = field(default_factory=Engines)
-    progress: Progress = _silent
+    progress: Progress = silent
     reports: dict[str, StageReport] = field(default_factory=dict)
     _vectors: Vectors | None = None
 
@@ -143,7 +144,7 @@ class Run:
 
     def __getstate__(self) -> dict:
         """What an engine's other processes get: where things lie and what stands, nothing of this process."""
-        return self.__dict__ | {"progress": _silent, "reports": {}, "engines": None, "_vectors": None}
+        return self.__dict__ | {"progress": silent, "reports": {}, "engines": None, "_vectors": None}
 
     def vectors(self) -> Vectors:
         """All vectors of the draft, brought up to date."""
@@ -151,3 +152,29 @@ class Run:
             self._vectors = Vectors(self.lake, self.encoder.name)
         self._vectors.sync(self.catalogue.select("embeddings"))
         return self._vectors
+
+
+def start_run(
+    lake: Lake,
+    info: StoreInfo,
+    parent: Snapshot | None,
+    *,
+    now: dt.datetime,
+    encoder: str | None,
+    engines: Engines,
+    progress: Progress = silent,
+) -> Run:
+    """A run that continues from the newest snapshot, with its encoder unless another is asked for."""
+    chosen = EncoderId.parse(parent.encoder) if parent and encoder is None else resolve_encoder(encoder)
+    before = parent.catalogue() if parent else Catalogue()
+    return Run(
+        lake=lake,
+        info=info,
+        run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+        now=now,
+        encoder=chosen,
+        parent=before,
+        catalogue=before.copy(),
+        engines=engines,
+        progress=progress,
+    )

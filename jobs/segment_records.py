@@ -65,3 +65,9 @@ def versioned(
         "memory_units": units.append_column(GROUP, group_column(units)),
         "operations": operations.append_column(GROUP, pa.array(owners, pa.string())),
     }
+
+
+if __name__ == "__main__":
+    from jobs import alone
+
+    raise SystemExit(alone.main("segment"))

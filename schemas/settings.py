@@ -30,6 +30,41 @@ class Corpus(BaseModel):
     timezone: str = "UTC"
 
 
+class SparkSettings(BaseModel):
+    """Where Spark runs, for the profile `cluster`."""
+
+    master: str = Field(default="local[*]", description="local[N], spark://host:port, k8s://..., yarn")
+    driver_memory: str = Field(default="1g", description="memory of the driver's JVM")
+    executor_memory: str = Field(
+        default="1g", description="memory of each executor's JVM, its Python workers not counted"
+    )
+    shuffle_partitions: int = Field(default=32, ge=1, description="tasks after a shuffle; a few per core")
+    conf: dict[str, str] = Field(default_factory=dict, description="any other Spark setting by its name")
+    verbose: bool = Field(default=False, description="let Spark write its warnings to stderr")
+
+
+class RaySettings(BaseModel):
+    """Where Ray runs, for the profile `cluster`. A token comes from RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, never from here."""
+
+    address: str | None = Field(
+        default=None, description="host:port of a head node, auto for one on this machine; none starts one"
+    )
+    object_store_bytes: int = Field(
+        default=200_000_000, ge=80_000_000, description="object store of a Ray started here"
+    )
+    cpus_per_worker: float = Field(default=1.0, gt=0, description="cores that one task or encoder takes")
+    gpus_per_encoder: float = Field(
+        default=1.0, gt=0, description="share of a GPU that one encoder takes, where there is one"
+    )
+
+
+class Prices(BaseModel):
+    """What an hour costs, for `ingest --plan`."""
+
+    usd_per_cpu_hour: float = Field(default=0.04, ge=0)
+    usd_per_gpu_hour: float = Field(default=2.5, ge=0)
+
+
 class Settings(BaseSettings):
     """All settings with their defaults."""
 
@@ -43,6 +78,9 @@ class Settings(BaseSettings):
     workers: int | None = Field(default=None, ge=1, description="processes that embed; default one per core")
     lock_wait_s: float = Field(default=600.0, ge=0, description="how long a writer waits for another writer")
     corpora: dict[str, Corpus] = Field(default_factory=dict)
+    spark: SparkSettings = SparkSettings()
+    ray: RaySettings = RaySettings()
+    prices: Prices = Prices()
 
     @classmethod
     def settings_customise_sources(

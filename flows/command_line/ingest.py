@@ -33,6 +33,7 @@ def ingest(
 ) -> int:
     """Read files, run every stage that is not up to date, publish a snapshot."""
     from flows.ingest import ingest as run_ingest
+    from jobs.engines.profile import engines_of
     from pipelines.readers import ReadParams, find_sources, reader_name
 
     if extractor != "rules":
@@ -54,6 +55,7 @@ def ingest(
             workers=session.settings.workers,
             lock_wait_s=session.settings.lock_wait_s,
             force=force,
+            engines=engines_of(session.profile, session.settings),
             progress=bars,
             say=bars.say,
         )

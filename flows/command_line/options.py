@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import orjson
 import typer
@@ -28,6 +28,7 @@ class Session:
     as_json: bool
     settings: Settings
     now: dt.datetime
+    profile: str
 
 
 def _common(
@@ -35,7 +36,10 @@ def _common(
         str | None, typer.Option("--store", help="Folder or URL of the store; default ./store or ENGRAPH_STORE.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")] = False,
-    profile: Annotated[str, typer.Option("--profile", help="Where stages run: local.")] = "local",
+    profile: Annotated[
+        Literal["local", "cluster"],
+        typer.Option("--profile", help="Where stages run: in this process, or on Ray and Spark."),
+    ] = "local",
     config: Annotated[
         Path | None, typer.Option("--config", help="Settings; default engraph.toml beside the store.")
     ] = None,
@@ -47,10 +51,8 @@ def _common(
     Raises:
         UsageError: an option has no meaning.
     """
-    if profile != "local":
-        raise UsageError(f"profile {profile!r} is not available in this version: use --profile local")
     settings = load_settings(store, config)
-    return Session(settings.store, as_json, settings, moment(now, "--now") or dt.datetime.now(dt.UTC))
+    return Session(settings.store, as_json, settings, moment(now, "--now") or dt.datetime.now(dt.UTC), profile)
 
 
 def _parameters(function: Callable) -> dict[str, inspect.Parameter]:

@@ -34,7 +34,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from pipelines.embedding import Encoder, EncoderId, embed_texts
+from pipelines.embedding import Encoder, EncoderId, embed_shards, embed_texts
 from schemas.errors import EngraphError
 
 CORES_IN_PROCESS = 4  # the interpreter is held some 3 % of a batch's time: below this, threads lose nothing
@@ -79,9 +79,9 @@ class EmbeddingPool:
         else:
             if self._encoder is None and first:
                 self._encoder = Encoder.load(self.id, threads=self.workers)
-            for shard in shards:
-                assert self._encoder is not None
-                yield embed_texts(shard, encoder=self._encoder)
+            assert self._encoder is not None or not first
+            for vectors in embed_shards(shards, encoder=self._encoder) if self._encoder else ():
+                yield vectors
                 _give_back_memory()
 
     def pids(self) -> list[int]:

@@ -1,8 +1,8 @@
 """What an engine is: a place where stage functions run, and the two ways to run them there.
 
-`map` calls a function on every item; `group` is a map, a shuffle by an integer key, and a call on what came together under each key.
-Calls and items go to other processes by cloudpickle and say where data lies (addresses); tables move only in the shuffle. Everything
-else about a stage (what is stale, which shards there are, what they are called) is engine-free and lies in `partitions`.
+`map` calls a function on every item; `group` is a map, a shuffle by an integer key, and a call on what came together under each
+key. Calls and items go to other processes by cloudpickle and say where data lies (addresses); tables move only in the shuffle.
+Everything else about a stage (what is stale, which shards there are, what they are called) is engine-free and lies in `partitions`.
 
 Two kinds of trouble are told apart. What the surroundings cause (a full disk, a missing model, a damaged store) ends the run with
 its own message. What an item causes (an exception of a stage function, a process that dies of it, again and again) becomes a
@@ -51,6 +51,10 @@ class Pieces(Protocol):
     def read(self, kind: str) -> pa.Table: ...
 
 
+def ignore(done: int) -> None:
+    """A `progress` for those who do not ask."""
+
+
 class Engine(Protocol):
     """`name` is what the ledger says; `partitions_at_once` how many partitions of a day are worth planning together."""
 
@@ -62,9 +66,16 @@ class Engine(Protocol):
         ...
 
     def group(
-        self, spread: Callable[[T], Iterable[Piece]], items: Sequence[T], gather: Callable[[int, Pieces], R]
+        self,
+        spread: Callable[[T], Iterable[Piece]],
+        items: Sequence[T],
+        gather: Callable[[int, Pieces], R],
+        progress: Callable[[int], None] = ignore,
     ) -> Iterator[R]:
-        """One result for each key. Raises what the surroundings caused, `ItemFailed` for what an item did."""
+        """One result for each key; `progress` hears how many items are spread, where the engine knows.
+
+        Raises what the surroundings caused, `ItemFailed` for what an item did.
+        """
         ...
 
     def __enter__(self) -> Engine: ...

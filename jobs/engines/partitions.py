@@ -13,13 +13,14 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.engines.engine import Engine, Failed
-from jobs.engines.isolate import isolate
+from jobs.engines.isolate import culprits, too_many
 from jobs.quarantine import quarantine_refused
 from jobs.run import Run, StageReport
 from schemas.fingerprint import canonical, fingerprint
@@ -151,7 +152,19 @@ def _made(engine: Engine, maker: ShardMaker, works: list[Work]) -> Iterator[tupl
             failing.append((works[number], made))
         else:
             yield works[number], made
-    yield from isolate(engine, maker, failing)
+    for work, failure in failing:
+        again = replace(work, refused=_poisoned(engine, maker, work, failure))
+        for _, made in engine.map(maker, [again]):
+            if isinstance(made, Failed):
+                raise too_many(made, maker.describe(work), "what is left of its shard")
+            yield again, made
+
+
+def _poisoned(engine: Engine, maker: ShardMaker, work: Work, failure: Failed) -> dict[str, str]:
+    """The groups of a shard that the stage cannot take, with the error."""
+    probe = partial(maker.probe, work.partition)
+    found = culprits(engine, probe, work.groups, failure, maker.describe(work))
+    return {group.id: failed.error for group, failed in found}
 
 
 class _Finished:
@@ -226,6 +239,11 @@ class ShardMaker:
         """Compute some groups and throw the outcome away, to see whether they can be computed."""
         if groups:
             self.partitions[partition].compute([g.id for g in groups])
+
+    def describe(self, work: Work) -> str:
+        """For messages: which stage on which partition."""
+        partition = self.partitions[work.partition]
+        return f"stage {partition.stage.name} on day {partition.day} bucket {partition.bucket}"
 
     def _tables(self, work: Work) -> tuple[list[Group], dict[str, pa.Table | None]]:
         partition = self.partitions[work.partition]

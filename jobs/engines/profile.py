@@ -1,4 +1,4 @@
-"""Profiles: which engine runs which stage. `local` runs everything in this process; `cluster` uses each engine for what it does best.
+"""Profiles: which engine runs which stage. `local` runs all in this process; `cluster` uses each engine for what it does best.
 
 Spark spreads what reads and joins tables, Ray what needs the model, vectors or a GPU. Engines start when a stage first asks for
 them and end with the run. Nothing falls back: where an engine cannot be had the run ends with the reason.
@@ -6,14 +6,41 @@ them and end with the run. Nothing falls back: where an engine cannot be had the
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Protocol
 
+from jobs.embed_shards import Embedded, TextShard
 from jobs.engines.engine import Engine
-from jobs.engines.local import LocalEngine
+from jobs.engines.local import LocalEmbedder, LocalEngine
+from jobs.store.lake import Lake
+from pipelines.embedding import EncoderId
+from schemas.errors import EngraphError
+from schemas.settings import Settings
 
-ON_SPARK = frozenset({"read", "segment", "resolve", "near_duplicates", "link"})
+ON_SPARK = frozenset({"read", "segment", "distinct_texts", "resolve", "near_duplicates", "link"})
 ON_RAY = frozenset({"embed", "bound", "extract", "embed_derived", "index", "evaluate"})
+
+
+class Embedder(Protocol):
+    """Embeds shards of texts where they lie. A context manager: models stay loaded until it ends."""
+
+    name: str
+
+    def embed(self, lake: Lake, shards: Sequence[TextShard]) -> Iterator[tuple[int, Embedded]]:
+        """(shard's number in the list, what became of it), as they come.
+
+        Raises `ItemFailed` where a text breaks the encoder, with the shards done so far handed out.
+        """
+        ...
+
+    def __enter__(self) -> Embedder: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class Engines:
@@ -29,8 +56,15 @@ class Engines:
         """The engine of a stage, started."""
         kind = self._kind(stage)
         if kind not in self._started:
-            self._started[kind] = self._stack.enter_context(self._new(kind))
+            self._start(kind)
         return self._started[kind]
+
+    def _start(self, kind: str) -> None:
+        self._started[kind] = self._stack.enter_context(self._new(kind))
+
+    def embedder(self, id: EncoderId, workers: int | None) -> Embedder:
+        """What embeds, with one worker per core (or GPU) unless `workers` says how many."""
+        return LocalEmbedder(id, workers)
 
     def _kind(self, stage: str) -> str:
         return "local"
@@ -46,3 +80,61 @@ class Engines:
     ) -> None:
         self._stack.close()
         self._started.clear()
+
+
+class ClusterEngines(Engines):
+    """The profile `cluster`: Spark and Ray, as the settings say where they are."""
+
+    profile = "cluster"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def embedder(self, id: EncoderId, workers: int | None) -> Embedder:
+        from jobs.engines.ray_data import RayEmbedder, RayEngine
+
+        engine = self.of("embed")
+        assert isinstance(engine, RayEngine)
+        return RayEmbedder(engine, id, workers)
+
+    def _kind(self, stage: str) -> str:
+        if stage in ON_SPARK:
+            return "spark"
+        return "ray" if stage in ON_RAY else "local"
+
+    def _start(self, kind: str) -> None:
+        """Spark and Ray start side by side, whichever is asked for first: every ingest needs both."""
+        if kind == "local":
+            return super()._start(kind)
+        spark, ray = self._new("spark"), self._new("ray")
+        with ThreadPoolExecutor(1) as other:
+            starting = other.submit(spark.__enter__)
+            try:
+                self._started["ray"] = self._stack.enter_context(ray)
+            finally:
+                failed = starting.exception()
+                if failed is None:
+                    self._stack.push(spark)
+                    self._started["spark"] = spark
+        if failed is not None:
+            raise failed
+
+    def _new(self, kind: str) -> Engine:
+        try:
+            if kind == "spark":
+                from jobs.engines.spark_sql import SparkEngine
+
+                return SparkEngine(self.settings.spark)
+            if kind == "ray":
+                from jobs.engines.ray_data import RayEngine
+
+                return RayEngine(self.settings.ray)
+        except ImportError as error:
+            raise EngraphError(f"the cluster profile needs {error.name}: run `make setup-cluster`") from error
+        return LocalEngine()
+
+
+def engines_of(profile: str, settings: Settings) -> Engines:
+    """The engines of a profile, not yet started."""
+    return ClusterEngines(settings) if profile == "cluster" else Engines()

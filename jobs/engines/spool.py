@@ -28,7 +28,7 @@ class Spool:
         if self._held >= SPOOL_BYTES:
             self._flush()
 
-    def keys(self) -> list[int]:
+    def all_keys(self) -> list[int]:
         """All keys, ascending."""
         return sorted({key for key, _ in (*self._waiting, *self._files)})
 

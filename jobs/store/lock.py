@@ -46,10 +46,13 @@ def holder(lake: Lake) -> dict | None:
     Raises:
         StoreError: the lock's file is damaged, so nobody can tell.
     """
+    found = lake.find_bytes(NAME)
+    return None if found is None else _read(found)
+
+
+def _read(claim: bytes) -> dict:
     try:
-        return json.loads(lake.fs.cat_file(lake.path(NAME)))
-    except FileNotFoundError:
-        return None
+        return json.loads(claim)
     except json.JSONDecodeError:
         raise StoreError(f"{NAME} of the store is damaged: remove it if no writer is running") from None
 
@@ -69,10 +72,10 @@ def _is_stale(claim: dict) -> bool:
 
 
 def _break_stale(lake: Lake, claim: dict) -> None:
-    """Take a stale lock away, unless another taker already did.
+    """Take a stale lock away, unless another taker already did. (On S3 the taker replaces it in one step instead.)
 
-    On a folder takers are let in one by one by a kernel lock, and look again inside. A bucket has no such thing: there a taker
-    that comes late moves the new lock away for a moment, and puts it back.
+    On a folder takers are let in one by one by a kernel lock, and look again inside. Other filesystems have no such thing: there
+    a taker that comes late moves the new lock away for a moment, and puts it back.
     """
     if lake.local:
         with FileLock(lake.local_path(f".{NAME}.takers")):
@@ -107,12 +110,17 @@ def writing(
     token = uuid.uuid4().hex
     deadline = time.monotonic() + wait_s
     told = False
-    while not lake.create_exclusive(NAME, _claim(purpose, token, lifetime)):
-        claim = holder(lake)
-        if claim is None:
+    while not lake.create_exclusive(NAME, mine := _claim(purpose, token, lifetime)):
+        found = lake.find_bytes(NAME)
+        if found is None:
             continue
+        claim = _read(found)
         if _is_stale(claim):
-            _break_stale(lake, claim)
+            if lake.on_s3:
+                if lake.swap(NAME, found, mine):
+                    break
+            else:
+                _break_stale(lake, claim)
             continue
         who = f"{claim['purpose']} (process {claim['pid']} on {claim['host']})"
         if time.monotonic() >= deadline:
@@ -129,14 +137,21 @@ def writing(
     finally:
         stop.set()
         renewer.join()
-        claim = holder(lake)
-        if claim and claim["token"] == token:
-            lake.remove(NAME)
+        with contextlib.suppress(StoreError):  # a bucket out of reach: the lock runs out by itself
+            ours = holder(lake)
+            if ours and ours["token"] == token:
+                lake.remove(NAME)
 
 
 def _renew(lake: Lake, purpose: str, token: str, lifetime: dt.timedelta, stop: threading.Event) -> None:
+    """Write the claim anew until told to stop, or until it is another's. A bucket out of reach is asked again next time."""
     while not stop.wait(lifetime.total_seconds() / 4):
-        claim = holder(lake)
-        if claim is None or claim["token"] != token:
-            return
-        lake.write_atomic(NAME, _claim(purpose, token, lifetime))
+        with contextlib.suppress(StoreError):
+            found = lake.find_bytes(NAME)
+            if found is None or _read(found)["token"] != token:
+                return
+            renewed = _claim(purpose, token, lifetime)
+            if lake.on_s3:
+                lake.swap(NAME, found, renewed)
+            else:
+                lake.write_atomic(NAME, renewed)

@@ -28,18 +28,30 @@ def open_store(lake: Lake) -> StoreInfo:
     Raises:
         StoreError: there is no store here, or another version of Engraph wrote it.
     """
-    if not lake.exists(INFO):
-        raise StoreError(f"no store at {lake.root}: make one with `engraph ingest SOURCE --store {lake.root}`")
-    info = StoreInfo.model_validate_json(lake.read_bytes(INFO))
+    lake.reach()
+    found = lake.find_bytes(INFO)
+    if found is None:
+        raise StoreError(f"no store at {lake.url}: make one with `engraph ingest SOURCE --store {lake.url}`")
+    info = StoreInfo.model_validate_json(found)
     if info.format != FORMAT:
-        raise StoreError(f"the store at {lake.root} has format {info.format}, this version reads {FORMAT}")
+        raise StoreError(f"the store at {lake.url} has format {info.format}, this version reads {FORMAT}")
     return info
 
 
 def make_store(lake: Lake, *, buckets: int, now: dt.datetime) -> StoreInfo:
-    """Open the store, making it first where there is none. `buckets` only counts at the first call."""
-    info = StoreInfo(buckets=buckets, created_at=now)
-    lake.create_exclusive(INFO, info.model_dump_json().encode())
+    """Open the store, making it first where there is none. `buckets` only counts at the first call.
+
+    Raises:
+        StoreError: the bucket's server does not know conditional writes, so that two writers would overwrite each other.
+    """
+    lake.reach()
+    payload = StoreInfo(buckets=buckets, created_at=now).model_dump_json().encode()
+    if lake.create_exclusive(INFO, payload) and not lake.local and lake.create_exclusive(INFO, payload + b"\n"):
+        lake.remove(INFO)
+        raise StoreError(
+            f"the server of {lake.url} ignores conditional writes (If-None-Match), so that two writers would overwrite each "
+            "other: use a server that has them, such as AWS S3, MinIO or Ceph, or a folder"
+        )
     return open_store(lake)
 
 
@@ -49,13 +61,13 @@ def numbers(lake: Lake) -> list[int]:
 
 
 def load(lake: Lake, number: int) -> Snapshot:
-    name = f"snapshots/{number}.json"
-    if not lake.exists(name):
+    found = lake.find_bytes(f"snapshots/{number}.json")
+    if found is None:
         have = numbers(lake)
         raise StoreError(
             f"there is no snapshot {number}; there are {have[0]} to {have[-1]}" if have else "no snapshot yet"
         )
-    return Snapshot.model_validate_json(lake.read_bytes(name))
+    return Snapshot.model_validate_json(found)
 
 
 def current(lake: Lake) -> Snapshot | None:
@@ -120,7 +132,7 @@ def pin(lake: Lake, number: int) -> str | None:
     }
     try:
         lake.write_atomic(name, json.dumps(claim).encode())
-    except OSError:
+    except (OSError, StoreError):
         return None
     return name
 
@@ -131,10 +143,10 @@ def pinned(lake: Lake) -> set[int]:
     for name in lake.names("pins"):
         if not name.endswith(".json"):
             continue
-        try:
-            claim = json.loads(lake.read_bytes(f"pins/{name}"))
-        except StoreError:  # its reader closed meanwhile
+        found = lake.find_bytes(f"pins/{name}")
+        if found is None:  # its reader closed meanwhile
             continue
+        claim = json.loads(found)
         expired = dt.datetime.fromisoformat(claim["expires"]) < dt.datetime.now(dt.UTC)
         gone = claim["host"] == socket.gethostname() and not _alive(claim["pid"])
         if expired or gone:

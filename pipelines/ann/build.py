@@ -4,7 +4,8 @@ Cost: three sequential reads of the source (sample, code, truth), about n * nlis
 disk for the vectors plus dim/4 bytes and a row number for each of about 1.8 entries a vector. Peak memory is the training
 sample plus one block plus one range of lists, each held to its share of the budget. The folder appears under its name only
 when complete: it is written beside it and renamed. The one thing to know: equal inputs and seed give equal bytes, whatever
-the number of threads or the budget, as long as the budget does not shrink the training sample.
+the number of threads or the budget, as long as the budget does not shrink the training sample. A card (`kmeans`) gives
+lists equal to the CPU's but for vectors on a border.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipelines.ann import layout, postings, recall_curve
+from pipelines.ann import kmeans, layout, postings, recall_curve
 from pipelines.ann.params import PQ_MIN_ROWS, TRAIN_ROWS_PER_LIST, AnnParams, Plan, plan_for
 from pipelines.ann.source import VectorSource
 from schemas.errors import UsageError
@@ -38,6 +39,16 @@ class Shares:
     range_bytes: int
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """All that is decided before the first row is read; `backend` computes k-means and the nearest lists."""
+
+    params: AnnParams
+    plan: Plan
+    shares: Shares
+    backend: kmeans.Backend
+
+
 def build(
     vectors: np.ndarray | str | Path,
     out: str | Path,
@@ -45,11 +56,13 @@ def build(
     ids: np.ndarray | None = None,
     params: AnnParams | None = None,
     memory_budget: int | None = None,
+    backend: kmeans.Backend | None = None,
 ) -> None:
     """Index `vectors` ([n, dim] float array, or path to a `.npy` file) into folder `out`, which must not exist or be empty.
 
     ids: int64 [n], unique, none -1; row numbers by default. memory_budget: bytes this call may allocate besides its inputs
-    (default 1 GiB). Raises UsageError for inputs that cannot be indexed; then nothing is left behind.
+    (default 1 GiB); what a card needs on the host comes on top. backend: where k-means runs, default what the machine has
+    (`kmeans.choose_backend`). Raises UsageError for inputs that cannot be indexed; then nothing is left behind.
     """
     source, out, params = VectorSource(vectors), Path(out), params or AnnParams()
     keys = _checked_keys(ids, source.n)
@@ -57,11 +70,13 @@ def build(
         raise UsageError(f"{out} exists and is not an empty folder: give a new path, or remove it first")
     plan = plan_for(params, source.n, source.dim, source.dtype)
     shares = _shares(memory_budget or DEFAULT_BUDGET, plan, source)
+    work = (kmeans.ROUNDS * shares.sample_rows + source.n) * plan.nlist * plan.code_dim
+    recipe = Recipe(params, plan, shares, backend or kmeans.choose_backend(work))
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)  # what a killed build of the same process number left
     try:
         (partial / "base").mkdir(parents=True)
-        manifest = _write_segment(source, keys, partial / "base", params, plan, shares)
+        manifest = _write_segment(source, keys, partial / "base", recipe)
         layout.write_manifest(partial, manifest)
         partial.replace(out)
     finally:
@@ -69,19 +84,19 @@ def build(
     layout.sync_folder(out.parent)
 
 
-def _write_segment(
-    source: VectorSource, keys: np.ndarray | None, folder: Path, params: AnnParams, plan: Plan, shares: Shares
-) -> dict[str, Any]:
+def _write_segment(source: VectorSource, keys: np.ndarray | None, folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Writes all files of the base segment into `folder`; returns the manifest that names them."""
+    params, plan, shares = recipe.params, recipe.plan, recipe.shares
     names, points, held, entries = ["vectors.npy"], [], np.empty(0, np.int64), source.n
     if plan.kind == "flat":
         _store_and_code(source, folder, plan, shares, None)
     else:
         held = recall_curve.held_out_rows(source.n, params.seed)
         sample = postings.pad_columns(_sample(source, held, params.seed, shares), plan.code_dim)
-        coded, centres = postings.train(sample, plan, params.metric, params.seed)
+        trained = postings.train(sample, plan, params.metric, params.seed, recipe.backend)
         del sample
-        entries = _store_and_code(source, folder, plan, shares, (coded, centres))
+        entries = _store_and_code(source, folder, plan, shares, trained)
+        del trained
         names.append("lists.faiss")
         points = _measure(source, folder, held, params.metric, plan, shares)
     if keys is not None:
@@ -101,8 +116,14 @@ def _write_segment(
         "segments": [{**segment, "files": layout.describe(folder, names)}],
         "tombstones": [],
         "recall": {"held_out": len(held), "points": points},
-        "written_by": {"faiss": faiss.__version__},
+        "written_by": {"faiss": faiss.__version__} | _by_card(recipe),
     }
+
+
+def _by_card(recipe: Recipe) -> dict[str, str]:
+    """What the manifest says of k-means; the CPU, whose bytes are the reference, goes unmentioned."""
+    name = recipe.backend.name
+    return {} if recipe.plan.kind == "flat" or name == kmeans.FaissOnCpu.name else {"kmeans": name}
 
 
 def _store_and_code(
@@ -110,7 +131,7 @@ def _store_and_code(
     folder: Path,
     plan: Plan,
     shares: Shares,
-    trained: tuple[faiss.IndexIVFPQ, faiss.IndexFlat] | None,
+    trained: tuple[faiss.IndexIVFPQ, kmeans.Centres] | None,
 ) -> int:
     """One pass over the source: vectors.npy and, where `trained`, lists.faiss. Returns the number of entries."""
     spill = _new_spill(folder, plan, shares, trained[0], source.n) if trained else None

@@ -2,9 +2,9 @@
 
 k-means centres and a product quantiser (Jegou et al., PAMI 2011) are trained on a sample. Each vector goes to its nearest
 list and to the next ones within (1 + eps) of that distance (SPANN's closure), so a query near a border finds it with fewer
-probes. Entries are spilled to one file per range of lists and packed range by range into the file faiss itself would write,
-so peak memory follows the budget, not n. The one thing to know: `ntotal` in the file counts rows, not entries, because
-faiss's refine stage wants the lists and the vectors to agree.
+probes; `kmeans` decides whether cores or a card compute both. Entries are spilled to one file per range of lists and packed
+range by range into the file faiss itself would write, so peak memory follows the budget, not n. The one thing to know:
+`ntotal` in the file counts rows, not entries, because faiss's refine stage wants the lists and the vectors to agree.
 """
 
 # faiss ships incomplete type stubs (no keyword arguments, no views, no downcasts)
@@ -19,6 +19,7 @@ import faiss
 import numpy as np
 
 from pipelines.ann.exact import faiss_metric
+from pipelines.ann.kmeans import Backend, Centres
 from pipelines.ann.params import Plan
 
 BLOCK = 32  # codes a fast-scan block: one SIMD register of look-ups
@@ -32,35 +33,34 @@ def pad_columns(vectors: np.ndarray, dim: int) -> np.ndarray:
     return np.pad(vectors, ((0, 0), (0, dim - vectors.shape[1])))
 
 
-def train(sample: np.ndarray, plan: Plan, metric: str, seed: int) -> tuple[faiss.IndexIVFPQ, faiss.IndexFlat]:
-    """The empty coded index and the l2 index of its centres, from float32 [s, code_dim], s >= max(nlist, 16).
+def train(sample: np.ndarray, plan: Plan, metric: str, seed: int, backend: Backend) -> tuple[faiss.IndexIVFPQ, Centres]:
+    """The empty coded index and its centres as `backend` searches them, from float32 [s, code_dim], s >= max(nlist, 16).
 
     Both metrics cluster and assign by l2 and probe by `metric`: an inner-product assignment would pile everything on the
     longest centres. The result does not depend on the number of threads.
     """
-    clustering = faiss.Clustering(plan.code_dim, plan.nlist)
-    clustering.niter, clustering.seed = 10, seed
-    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)
-    centres = faiss.IndexFlatL2(plan.code_dim)
-    clustering.train(sample, centres)
-
+    centres = backend.train(sample, plan.nlist, seed)
+    near = backend.searcher(centres)
     heads = centres if metric == "l2" else faiss.IndexFlatIP(plan.code_dim)
     if metric == "ip":
-        heads.add(faiss.vector_to_array(clustering.centroids).reshape(plan.nlist, plan.code_dim))
+        heads.add(centres.reconstruct_n(0, plan.nlist))
     coded = faiss.IndexIVFPQ(heads, plan.code_dim, plan.nlist, plan.m, 4, faiss_metric(metric))
     coded.by_residual = plan.residual
     coded.pq.cp.seed, coded.pq.cp.min_points_per_centroid = seed, 1
-    _train_codes(coded, centres, np.ascontiguousarray(sample[:: max(1, len(sample) // PQ_TRAIN_ROWS)]), plan)
-    return coded, centres
+    rows = np.ascontiguousarray(sample[:: max(1, len(sample) // PQ_TRAIN_ROWS)])
+    _train_codes(coded, rows, plan, centres, near)
+    return coded, near
 
 
-def _train_codes(coded: faiss.IndexIVFPQ, centres: faiss.IndexFlat, rows: np.ndarray, plan: Plan) -> None:
+def _train_codes(
+    coded: faiss.IndexIVFPQ, rows: np.ndarray, plan: Plan, centres: faiss.IndexFlatL2, near: Centres
+) -> None:
     """Trains the product quantiser on what will be coded: residuals to the assigned centre, or the vectors themselves."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # hundreds of tiny k-means: 1 s alone, 20-60 s when two threads wait for each other
     try:
         if plan.residual:
-            _, nearest = centres.search(rows, 1)
+            _, nearest = near.search(rows, 1)
             rows = rows - centres.reconstruct_n(0, plan.nlist)[nearest[:, 0]]
         coded.pq.train(rows)
     finally:
@@ -68,7 +68,7 @@ def _train_codes(coded: faiss.IndexIVFPQ, centres: faiss.IndexFlat, rows: np.nda
     coded.is_trained = True
 
 
-def closure(centres: faiss.IndexFlat, block: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+def closure(centres: Centres, block: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """(line of `block`, list) of every entry, sorted by line."""
     distances, lists = centres.search(block, plan.replicas)
     distances = np.maximum(distances, 0)  # the BLAS expansion may fall a little below zero

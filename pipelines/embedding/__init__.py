@@ -7,6 +7,7 @@ Importing this package loads neither torch nor a model: `load_tokenizer` counts 
 from pipelines.embedding.encoder import Encoded, Encoder
 from pipelines.embedding.encoder_id import DEFAULT_MODEL, EncoderId, Precision, resolve_encoder
 from pipelines.embedding.stage import embed_texts
+from pipelines.embedding.stream import embed_shards
 from pipelines.embedding.tokens import TokenCounter, Tokens, load_tokenizer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Precision",
     "TokenCounter",
     "Tokens",
+    "embed_shards",
     "embed_texts",
     "load_tokenizer",
     "resolve_encoder",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipelines.embedding.encoder import Encoder
-from schemas.tables import TABLES
+from pipelines.embedding.stream import embeddings_of
 
 
 def embed_texts(texts: pa.Table, *, encoder: Encoder) -> pa.Table:
@@ -13,12 +13,4 @@ def embed_texts(texts: pa.Table, *, encoder: Encoder) -> pa.Table:
 
     Raises `SchemaMismatch` for repeated hashes, ValueError for an empty text (see `Encoder.encode`).
     """
-    encoded = encoder.encode(texts["text"].to_pylist())
-    columns = {
-        "content_hash": texts["content_hash"].combine_chunks(),
-        "encoder": pa.array([encoder.id.name] * texts.num_rows, pa.string()),
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(encoded.vectors.ravel(), pa.float32()), encoder.dim),
-        "n_tokens": pa.array(encoded.n_tokens, pa.int32()),
-        "n_windows": pa.array(encoded.n_windows, pa.int16()),
-    }
-    return TABLES["embeddings"].validate(pa.table(columns))
+    return embeddings_of(texts, encoder.encode(texts["text"].to_pylist()), encoder)

@@ -9,7 +9,7 @@ The formats are described where they are read: `conversations`, `shapes`, `table
 
 from pipelines.readers.reading import read_source, reader_name
 from pipelines.readers.records import DocumentRecord, ReadParams, Refused, TurnRecord
-from pipelines.readers.sources import SourceFile, file_hash, find_sources
+from pipelines.readers.sources import SourceFile, file_hash, find_sources, open_source
 
 __all__ = [
     "DocumentRecord",
@@ -19,6 +19,7 @@ __all__ = [
     "TurnRecord",
     "file_hash",
     "find_sources",
+    "open_source",
     "read_source",
     "reader_name",
 ]

@@ -4,6 +4,8 @@ import pyarrow as pa
 
 from schemas.table import TableSchema, column, one_of
 
+RELATIONS = ("part_of", "next", "mentions", "similar", "synonym", "derived_from", "near_duplicate")
+
 TABLE = TableSchema(
     name="edges",
     row="one typed, weighted link",
@@ -11,8 +13,12 @@ TABLE = TableSchema(
         [
             column("source", pa.string(), "unit_id or entity_id; for next the earlier turn"),
             column("target", pa.string(), "unit_id or entity_id"),
-            column("relation", pa.string(), "part_of, next, mentions, similar, synonym, derived_from"),
-            column("weight", pa.float32(), "strength, 1 for structure, cosine for similar and synonym"),
+            column("relation", pa.string(), ", ".join(RELATIONS)),
+            column(
+                "weight",
+                pa.float32(),
+                "strength: 1 for structure, cosine for similar and synonym, Jaccard for near_duplicate",
+            ),
             column("namespace", pa.string(), "user, agent, tenant or corpus the row belongs to"),
             column("created_by", pa.string(), "stage@version"),
             column("owner", pa.string(), "the unit or entity whose arrival made the edge"),
@@ -21,5 +27,5 @@ TABLE = TableSchema(
         ]
     ),
     key=("source", "target", "relation"),
-    checks=(one_of("relation", ("part_of", "next", "mentions", "similar", "synonym", "derived_from")),),
+    checks=(one_of("relation", RELATIONS),),
 )

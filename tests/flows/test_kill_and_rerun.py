@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.ingest import STAGES
+from jobs.stages import STAGES
 
 KILL_AFTER = Path(__file__).resolve().parents[1] / "soak" / "kill_after.py"
 MIDWAY = ("segment", "extract", "index", "publish")

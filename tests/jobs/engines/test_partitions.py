@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from jobs.engines.partitions import GROUP, SHARD_ROWS, Group, Partition, Stage, cut_shards, run_partitions
 from jobs.run import Run
+from jobs.store import ledger
 from jobs.store.lake import Lake
 from pipelines.embedding import EncoderId
+from schemas.errors import EngraphError
 from schemas.manifest import Catalogue, StoreInfo
 from schemas.tables import TABLES
 
@@ -75,6 +77,9 @@ class Counting:
 
         run_partitions(run, [Partition(stage, self.make.DAY, 0, tuple(inputs), lambda: groups, compute)])
         return run
+
+    def lake_runs(self) -> list[dict]:
+        return ledger.read(self.lake, "runs").sort_by("started_at").to_pylist()
 
     def tables(self, content: dict[str, tuple[str, int]], factor: int) -> dict[str, pa.Table]:
         """As many rows as a group is large; none of `clusters` for groups that are called e..."""
@@ -232,3 +237,65 @@ class Make:
 
     DAY = dt.date(2026, 3, 1)
     NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+def poisoned(engine: Counting, *ids: str) -> None:
+    """From now on computing any of these groups fails."""
+    compute = engine.tables
+
+    def tables(content, factor):
+        for id_ in ids:
+            if id_ in content:
+                raise ArithmeticError(f"{id_} cannot be computed\nand more lines")
+        return compute(content, factor)
+
+    engine.tables = tables
+
+
+def test_a_poisoned_group_is_refused_by_name_and_its_shard_goes_on_without_it(engine, elsewhere):
+    poisoned(engine, "c")
+    run = engine.run(CONTENT)
+    healthy = {id_: content for id_, content in CONTENT.items() if id_ != "c"}
+    assert output(run) == output(elsewhere.run(healthy))
+    for fileset in run.catalogue.select("assignments"):
+        assert run.lake.manifest(fileset).refused == {"c": "ArithmeticError: c cannot be computed"}
+
+
+def test_what_a_stage_refused_is_a_row_of_quarantine(engine):
+    poisoned(engine, "a", "f")
+    run = engine.run(CONTENT)
+    rows = run.lake.read("quarantine", run.catalogue.select("quarantine", stage="test")).to_pylist()
+    assert [(r["stage"], r["source_ref"]) for r in rows] == [("test", "a"), ("test", "f")]
+    assert rows[0]["reason"] == "stage test cannot take it: ArithmeticError: a cannot be computed"
+
+
+def test_a_group_that_can_be_computed_again_leaves_quarantine(engine):
+    healthy = engine.tables
+    poisoned(engine, "c")
+    first = engine.run(CONTENT)
+    engine.tables = healthy
+    second = engine.run(CONTENT | {"c": ("mended", 3)}, parent=first)
+    assert second.catalogue.select("quarantine") == []
+    assert not any(run_refused(second))
+
+
+def run_refused(run: Run) -> list[dict]:
+    return [run.lake.manifest(f).refused for f in run.catalogue.select("assignments")]
+
+
+def test_a_stage_that_fails_on_everything_ends_the_run_with_the_error(engine):
+    many = {f"g{n:02d}": (f"hash {n}", 10) for n in range(40)}
+    poisoned(engine, *many)
+    with pytest.raises(EngraphError, match=r"stage test on day 2026-03-01 .* ArithmeticError: g\d\d cannot"):
+        engine.run(many)
+    row = engine.lake_runs()[-1]
+    assert (row["status"], row["engine"]) == ("failed", "local")
+
+
+def test_a_full_disk_is_nobodys_fault_and_ends_the_run_as_it_is(engine):
+    def full(content, factor):
+        raise OSError(28, "No space left on device")
+
+    engine.tables = full
+    with pytest.raises(OSError, match="No space left"):
+        engine.run(CONTENT)

@@ -1,0 +1,82 @@
+"""Joining or starting a Ray cluster: what is set, what can be wrong, and how that is said within 30 s."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import EngraphError, UsageError
+from schemas.settings import RaySettings
+
+CONNECT_S = 10.0
+ROOT = Path(__file__).resolve().parents[2]
+# read by Ray when it is imported
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+
+
+def start(settings: RaySettings) -> bool:
+    """Join the cluster at `settings.address`, or start one on this machine; returns whether it was started here.
+
+    Raises:
+        EngraphError: nobody answers at the address, the token is not the cluster's, or versions differ.
+    """
+    import ray
+
+    if settings.address and settings.address != "auto":
+        _check_address(settings.address)
+    common: dict[str, Any] = {
+        "namespace": "engraph",
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "include_dashboard": False,
+        "ignore_reinit_error": False,
+        "runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}},
+    }
+    try:
+        if settings.address:
+            ray.init(address=settings.address, **common)
+        else:
+            ray.init(object_store_memory=settings.object_store_bytes, **common)
+    except Exception as error:  # Ray raises RuntimeError, ConnectionError, AuthenticationError and its own
+        raise EngraphError(_told(error, settings.address)) from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return settings.address is None
+
+
+def stop() -> None:
+    """Leave the cluster; one that was started here ends."""
+    import ray
+
+    ray.shutdown()
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def _check_address(address: str) -> None:
+    """Nobody at the address is said at once; Ray itself would try for a minute or more."""
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdigit():
+        raise UsageError(f"ray.address {address!r} is no address: write it like host:6379, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise EngraphError(
+            f"no Ray head node answers at {address} ({error}): check [ray] address in engraph.toml or ENGRAPH_RAY__ADDRESS"
+        ) from error
+
+
+def _told(error: Exception, address: str | None) -> str:
+    text = " ".join(str(error).split())
+    where = address or "this machine"
+    if "auth" in text.lower() or "token" in text.lower():
+        return f"Ray at {where} refuses the token: set RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+    if "version mismatch" in text.lower():
+        return f"Ray at {where} is of another version: {text[:300]}"
+    return f"Ray does not start on {where}: {text[:300]}"

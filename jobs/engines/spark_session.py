@@ -1,0 +1,144 @@
+"""Starting and stopping a Spark session: what is set, what can be wrong, and how that is said within 30 s."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import EngraphError, UsageError
+from schemas.settings import SparkSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA = 17
+CONNECT_S = 10.0
+ROOT = Path(__file__).resolve().parents[2]
+LOGGING = Path(__file__).with_name("log4j2.properties")
+MEND_JAVA = "run `make setup-cluster`, which installs it"
+
+CONF = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+    "spark.python.worker.reuse": "true",
+    # keys of a shuffle are few and heavy (one bucket each): merging small partitions would put them all on one core
+    "spark.sql.adaptive.coalescePartitions.enabled": "false",
+    # a lost executor is noticed in 20 s; a long task is not killed, as its executor's heartbeat goes on
+    "spark.executor.heartbeatInterval": "5s",
+    "spark.network.timeout": "20s",
+    "spark.network.timeoutInterval": "5s",
+    "spark.rpc.askTimeout": "20s",
+    "spark.task.maxFailures": "4",
+    "spark.port.maxRetries": "32",
+}
+
+
+def start(settings: SparkSettings) -> SparkSession:
+    """A session on `settings.master`.
+
+    Raises:
+        EngraphError: no Java 17, or nobody answers at the master's address.
+    """
+    check_java()
+    _check_master(settings.master)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if settings.master.startswith("local"):
+        os.environ.setdefault(
+            "SPARK_LOCAL_IP", "127.0.0.1"
+        )  # nobody outside may connect, and no host name is looked up
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # no pandas is used
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+    from pyspark.sql import SparkSession
+
+    conf = CONF | {
+        "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
+        "spark.driver.memory": settings.driver_memory,
+        "spark.executor.memory": settings.executor_memory,
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    builder = SparkSession.builder.appName("engraph").master(_with_retries(settings.master))
+    for name, value in {**conf, **settings.conf}.items():
+        builder = builder.config(name, value)
+    try:
+        session = builder.getOrCreate()
+    except Exception as error:  # py4j raises plain Exceptions when the JVM does not come up
+        raise EngraphError(f"Spark does not start on {settings.master}: {_cause(str(error))}") from error
+    if settings.verbose:
+        session.sparkContext.setLogLevel("WARN")
+    return session
+
+
+def _cause(text: str) -> str:
+    """The exception's own line in what py4j tells."""
+    lines = [line.strip(" :") for line in text.splitlines() if line.strip() and "calling None." not in line]
+    return (lines or [text])[0][:300]
+
+
+def stop(session: SparkSession) -> None:
+    """Stop the session and its JVM, so that the next one may have other settings."""
+    from pyspark import SparkContext
+
+    gateway = session.sparkContext._gateway
+    session.stop()
+    if gateway is not None:
+        gateway.shutdown()
+        process = getattr(gateway, "proc", None)
+        if process is not None:
+            process.stdin.close()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    SparkContext._gateway = SparkContext._jvm = None
+
+
+def java_version() -> int | None:
+    """The major version of the Java that Spark would use, None where there is none."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None or not Path(java).exists():
+        return None
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30).stderr
+    found = re.search(r'version "(\d+)', told)
+    return int(found[1]) if found else None
+
+
+def check_java() -> None:
+    """Raises `EngraphError` where Spark's Java is missing or too old."""
+    version = java_version()
+    if version is None:
+        raise EngraphError(f"the cluster profile needs Java {JAVA}, and none is found: {MEND_JAVA}, or set JAVA_HOME")
+    if version < JAVA:
+        raise EngraphError(f"Spark needs Java {JAVA}, this is {version}: {MEND_JAVA}, or set JAVA_HOME")
+
+
+def _check_master(master: str) -> None:
+    """Nobody at a standalone master's address is said at once; Spark itself would try for minutes."""
+    found = re.fullmatch(r"spark://(.+):(\d+)", master)
+    if master.startswith("spark://") and not found:
+        raise UsageError(f"spark.master {master!r} is no address: write it like spark://host:7077")
+    if not found:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise EngraphError(
+            f"no Spark master answers at {master} ({error}): check [spark] master in engraph.toml or ENGRAPH_SPARK__MASTER"
+        ) from error
+
+
+def _with_retries(master: str) -> str:
+    """`local[2]` gives up at a task's first failure; with a second number it tries again as a cluster does."""
+    found = re.fullmatch(r"local\[(\*|\d+)\]", master)
+    return f"local[{found[1]},4]" if found else master
