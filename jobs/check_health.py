@@ -10,11 +10,13 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from jobs import check_cluster
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
 from pipelines.embedding import resolve_encoder
 from pipelines.embedding.model_folder import model_folder
 from schemas.errors import EngraphError
+from schemas.settings import Settings
 
 PACKAGES = ("pyarrow", "polars", "duckdb", "faiss-cpu", "torch", "sentence-transformers", "fsspec")
 FREE_BYTES = 2_000_000_000
@@ -24,9 +26,10 @@ def _check(name: str, ok: bool, detail: str, mend: str = "", *, needed: bool = T
     return {"name": name, "ok": ok, "detail": detail, "mend": mend, "needed": needed}
 
 
-def checks(store: str, encoder: str | None) -> list[dict]:
+def checks(store: str, settings: Settings, profile: str = "local") -> list[dict]:
     """Every check as {name, ok, detail, mend, needed}."""
-    found = [_python(), *(_package(p) for p in PACKAGES), _encoder(encoder), _cores(), _disk(store)]
+    found = [_python(), *(_package(p) for p in PACKAGES), _encoder(settings.encoder), _cores(), _disk(store)]
+    found += check_cluster.checks(settings, needed=profile == "cluster")
     lake = Lake(store)
     if not lake.exists(snapshots.INFO):
         return [*found, _check("store", True, f"none at {lake.root} yet", needed=False)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from flows.command_line import options
 
 
@@ -10,7 +12,7 @@ def doctor(session: options.Session) -> int:
     """Check the installation and the store. Exit code 1 when something needed is lacking."""
     from jobs.check_health import checks
 
-    found = checks(session.store, session.settings.encoder)
+    found = checks(session.store, session.settings, session.profile)
     if session.as_json:
         options.print_json(found)
     else:
@@ -23,7 +25,7 @@ def doctor(session: options.Session) -> int:
                 if check["needed"]
                 else "[yellow]no[/yellow]"
             )
-            console.print(f"{mark:<20} {check['name']}: {check['detail']}", soft_wrap=True)
+            console.print(f"{mark:<20} {check['name']}: {escape(check['detail'])}", soft_wrap=True)
             if not check["ok"] and check["mend"]:
-                console.print(f"        mend: {check['mend']}", soft_wrap=True)
+                console.print(f"        mend: {escape(check['mend'])}", soft_wrap=True)
     return 1 if any(c["needed"] and not c["ok"] for c in found) else 0

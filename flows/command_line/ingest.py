@@ -30,6 +30,9 @@ def ingest(
         str | None, typer.Option("--force", help="Publish although a gate failed, for this reason.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files would be read.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only estimate units, time and cost, from a sample and a short calibration.")
+    ] = False,
 ) -> int:
     """Read files, run every stage that is not up to date, publish a snapshot."""
     from flows.ingest import ingest as run_ingest
@@ -42,6 +45,10 @@ def ingest(
     if dry_run:
         found = [{"source": s.source_ref, "reader": reader_name(s, params)} for s in find_sources(sources)]
         options.print_json(found) if session.as_json else [print(f"{f['reader']:<14} {f['source']}") for f in found]
+        return 0
+    if plan:
+        estimate = _estimate(session, sources, params, encoder)
+        options.print_json(estimate.to_json()) if session.as_json else _show_estimate(estimate)
         return 0
     with Bars() as bars:
         result = run_ingest(
@@ -64,6 +71,49 @@ def ingest(
     else:
         _show(result, session.store)
     return REFUSED if result.quarantined else 0
+
+
+def _estimate(session: options.Session, sources: list[str], params, encoder: str | None):
+    from jobs.estimate_cost import estimate
+
+    prices = session.settings.prices
+    return estimate(
+        sources,
+        read=params,
+        encoder=encoder or session.settings.encoder,
+        workers=session.settings.workers,
+        buckets=session.settings.buckets,
+        usd_per_cpu_hour=prices.usd_per_cpu_hour,
+        usd_per_gpu_hour=prices.usd_per_gpu_hour,
+    )
+
+
+def _show_estimate(estimate) -> None:
+    console = options.console()
+    found = estimate.to_json()
+    low, high = found["ranges"]["seconds"]
+    console.print(
+        f"{found['files']:,} files, {found['bytes'] / 1e6:,.1f} MB: about {found['records']:,} records, {found['units']:,} "
+        f"memory units, {found['texts']:,} texts to embed"
+    )
+    console.print(
+        f"About {_duration(found['seconds'])} ({_duration(low)} to {_duration(high)}) with {found['workers']} workers on "
+        f"{found['device']}: {found['texts_per_second']:,.0f} texts/s, utilisation {found['utilisation']:.0%}"
+    )
+    if found["usd"] is not None:
+        console.print(f"About ${found['usd']:.2g}, ${found['usd_per_million_units']:.2f} per million units")
+    table = Table("stage", "seconds", box=None, pad_edge=False)
+    for stage, seconds in found["seconds_by_stage"].items():
+        table.add_row(stage, f"{seconds:,.1f}")
+    console.print(table)
+    for assumption in found["assumptions"]:
+        console.print(f"[dim]- {assumption}[/dim]", soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _show(result, store: str) -> None:

@@ -27,8 +27,7 @@ def start(settings: RaySettings) -> bool:
     """
     import ray
 
-    if settings.address and settings.address != "auto":
-        _check_address(settings.address)
+    check_address(settings.address)
     common: dict[str, Any] = {
         "namespace": "engraph",
         "log_to_driver": False,
@@ -59,8 +58,10 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str | None) -> None:
     """Nobody at the address is said at once; Ray itself would try for a minute or more."""
+    if address in (None, "auto"):
+        return
     host, colon, port = address.rpartition(":")
     if "://" in address or not colon or not port.isdigit():
         raise UsageError(f"ray.address {address!r} is no address: write it like host:6379, or auto")

@@ -50,7 +50,7 @@ def start(settings: SparkSettings) -> SparkSession:
         EngraphError: no Java 17, or nobody answers at the master's address.
     """
     check_java()
-    _check_master(settings.master)
+    check_master(settings.master)
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     if settings.master.startswith("local"):
         os.environ.setdefault(
@@ -123,7 +123,7 @@ def check_java() -> None:
         raise EngraphError(f"Spark needs Java {JAVA}, this is {version}: {MEND_JAVA}, or set JAVA_HOME")
 
 
-def _check_master(master: str) -> None:
+def check_master(master: str) -> None:
     """Nobody at a standalone master's address is said at once; Spark itself would try for minutes."""
     found = re.fullmatch(r"spark://(.+):(\d+)", master)
     if master.startswith("spark://") and not found:

@@ -44,7 +44,7 @@ def near_duplicates(units_df: DataFrame, params: NearDuplicateParams) -> DataFra
 
     `units_df`: unit_id, version, namespace, granularity, text, content_hash, event_time, day of all units that stand.
     """
-    units = units_df.where(F.col("granularity").isNotNull()).withColumn("at", F.struct(*ORDER))
+    units = units_df.where(F.col("granularity").isin(*COMPARED)).withColumn("at", F.struct(*ORDER))
     texts = units.groupBy(*TEXT).agg(F.min("at").alias("at"), F.first("text").alias("text"))
     schema = _with(texts, "keys", ArrayType(LongType()))
     keyed = _kept(texts.mapInArrow(lambda batches: _keyed(batches, params), schema))

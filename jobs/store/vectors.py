@@ -7,6 +7,7 @@ is a binary search and a mapped gather. It can be deleted at any time and is reb
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import tempfile
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 
 from jobs.store.lake import Lake
 from schemas.errors import StoreError
+from schemas.ids import content_hash
 from schemas.manifest import Fileset
 
 KEY = "S32"
@@ -32,10 +35,13 @@ class Vectors:
         safe = encoder.replace("/", "--")
         if lake.local:
             self.folder = lake.local_path(f"cache/vectors/{safe}")
-        else:
-            self._temporary = tempfile.TemporaryDirectory(prefix="engraph-vectors-")  # lives as long as this object
+        elif "memory" in lake.fs.protocol:  # nobody else can see that store: the copy lives as long as this object
+            self._temporary = tempfile.TemporaryDirectory(prefix="engraph-vectors-")
             self.folder = Path(self._temporary.name)
+        else:
+            self.folder = _of_this_machine(lake) / safe
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / "lock")
         self._load()
 
     def _load(self) -> None:
@@ -65,11 +71,21 @@ class Vectors:
 
     def sync(self, filesets: Iterable[Fileset]) -> None:
         """Bring the vectors of `filesets` (table embeddings) in, but those of other encoders: a draft that changes its
-        encoder still names the old one's filesets until every day is redone. Call it under the writer's lock."""
-        known = set(self.state["filesets"])
-        missing = [f for f in filesets if f.folder not in known]
-        if not missing:
+        encoder still names the old one's filesets until every day is redone."""
+        wanted = list(filesets)
+        if not self._missing(wanted):
             return
+        with self._lock:  # an engine's processes on this machine share the folder: the first one brings it up to date
+            self._load()
+            missing = self._missing(wanted)
+            if missing:
+                self._bring_in(missing)
+
+    def _missing(self, filesets: list[Fileset]) -> list[Fileset]:
+        known = set(self.state["filesets"])
+        return [f for f in filesets if f.folder not in known]
+
+    def _bring_in(self, missing: list[Fileset]) -> None:
         keys, n = [np.asarray(self.keys)], self.state["rows"]
         mode = "r+b" if (self.folder / "vectors.f32").exists() else "w+b"
         with (self.folder / "vectors.f32").open(mode) as f:
@@ -121,6 +137,13 @@ class Vectors:
             lost = int((~found).sum())
             raise StoreError(f"{lost} texts have no vector of {self.encoder}: run the ingest again to embed them")
         return np.asarray(self.vectors[self.rows[at]])
+
+
+def _of_this_machine(lake: Lake) -> Path:
+    """Where this machine keeps its copy of a store that lies elsewhere; one for each user and store."""
+    own = Path(tempfile.gettempdir()) / f"engraph-{getpass.getuser()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    return own / content_hash(f"{lake.fs.protocol} {lake.root}") / "vectors"
 
 
 def as_matrix(vectors: pa.FixedSizeListArray | pa.ChunkedArray) -> np.ndarray:
