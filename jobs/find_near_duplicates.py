@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from jobs.engines.engine import Engine
 from jobs.engines.partitions import GROUP, Group, Partition, Stage, run_partitions
 from jobs.groups import live_units
 from jobs.resolve_entities import namespaces_of
 from jobs.run import Run
 from pipelines.graph.near_duplicates import COMPARED, ORDER, NearDuplicateParams, near_duplicate_edges
+from pipelines.lifecycle.versions import ENDING
 from schemas.fingerprint import fingerprint
+from schemas.tables import TABLES
 
 COLUMNS = ["unit_id", "version", "namespace", "granularity", "text", "content_hash", "event_time", "day"]
 
@@ -46,7 +49,20 @@ def _partition(run: Run, day: dt.date, bucket: int, params: NearDuplicateParams)
         edges = near_duplicate_edges(rows, is_new, params, day=day)
         return {"edges": edges.append_column(GROUP, edges["namespace"])}
 
-    return Partition(stage(params), day, bucket, inputs, plan, compute)
+    def joined(engine: Engine, namespaces: list[str]) -> dict[str, pa.Table]:
+        from jobs.engines import spark_tables
+        from jobs.engines.spark_sql import SparkEngine
+
+        assert isinstance(engine, SparkEngine)
+        history = engine.table(run.lake, "memory_units", until, COLUMNS)
+        ends = engine.table(run.lake, "operations", ended, ["unit_id", "version", "operation"])
+        history = history.where(history.namespace.isin(namespaces))
+        standing = history.join(ends.where(ends.operation.isin(list(ENDING))), ["unit_id", "version"], "left_anti")
+        found = spark_tables.near_duplicates(standing, params)
+        edges = found.where(found.day == day).toArrow().cast(TABLES["edges"].schema).sort_by("source")
+        return {"edges": edges.append_column(GROUP, edges["namespace"])}
+
+    return Partition(stage(params), day, bucket, inputs, plan, compute, joined)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ class SparkSettings(BaseModel):
         default="1g", description="memory of each executor's JVM, its Python workers not counted"
     )
     shuffle_partitions: int = Field(default=32, ge=1, description="tasks after a shuffle; a few per core")
+    checkpoint: str | None = Field(
+        default=None, description="folder that all executors see, for joins that must outlive one"
+    )
     conf: dict[str, str] = Field(default_factory=dict, description="any other Spark setting by its name")
     verbose: bool = Field(default=False, description="let Spark write its warnings to stderr")
 

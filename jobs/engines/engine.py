@@ -56,10 +56,12 @@ def ignore(done: int) -> None:
 
 
 class Engine(Protocol):
-    """`name` is what the ledger says; `partitions_at_once` how many partitions of a day are worth planning together."""
+    """`name` is what the ledger says; `partitions_at_once` how many partitions of a day are worth planning together; `joins`
+    whether its shuffles spread over machines, so that a namespace too large for one of them is worth taking apart."""
 
     name: str
     partitions_at_once: int
+    joins: bool
 
     def map(self, call: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R | Failed]]:
         """(item's number, its result), as they come. Raises what the surroundings caused."""

@@ -18,6 +18,7 @@ class LocalEngine:
 
     name = "local"
     partitions_at_once = 1
+    joins = False
 
     def map(self, call: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R | Failed]]:
         for number, item in enumerate(items):

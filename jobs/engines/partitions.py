@@ -28,6 +28,8 @@ from schemas.manifest import Fileset, Shard
 from schemas.tables import TABLES
 
 SHARD_ROWS = 20_000
+JOINED_FROM_ROWS = 2_000_000
+"""A shard of more rows is one group that is larger than a machine should hold: where the engine joins, it is taken apart."""
 GROUP = "group_id"
 
 
@@ -59,7 +61,10 @@ Compute = Callable[[list[str]], dict[str, pa.Table]]
 
 @dataclass(frozen=True)
 class Partition:
-    """What a stage has to do for one day and bucket. `plan` and `compute` run where the engine runs them."""
+    """What a stage has to do for one day and bucket. `plan` and `compute` run where the engine runs them.
+
+    `joined` gives what `compute` does by shuffles of the engine instead of one call, for shards of `joined_from` rows or more.
+    """
 
     stage: Stage
     day: dt.date
@@ -67,6 +72,8 @@ class Partition:
     inputs: tuple[str, ...]
     plan: Callable[[], list[Group]] = field(compare=False)
     compute: Compute = field(compare=False)
+    joined: Callable[[Engine, list[str]], dict[str, pa.Table]] | None = field(default=None, compare=False)
+    joined_from: int = JOINED_FROM_ROWS
 
     def filesets(self) -> list[Fileset]:
         fp = self.stage.fingerprint(self.inputs)
@@ -147,11 +154,15 @@ class _Planner:
 def _made(engine: Engine, maker: ShardMaker, works: list[Work]) -> Iterator[tuple[Work, Made]]:
     """Every shard, made; those that fail once more without the groups that make them fail."""
     failing: list[tuple[Work, Failed]] = []
-    for number, made in engine.map(maker, works):
+    large = [w for w in works if engine.joins and maker.is_large(w)]
+    small = [w for w in works if not (engine.joins and maker.is_large(w))]
+    for number, made in engine.map(maker, small):
         if isinstance(made, Failed):
-            failing.append((works[number], made))
+            failing.append((small[number], made))
         else:
-            yield works[number], made
+            yield small[number], made
+    for work in large:
+        yield work, maker.joined(engine, work)
     for work, failure in failing:
         again = replace(work, refused=_poisoned(engine, maker, work, failure))
         for _, made in engine.map(maker, [again]):
@@ -222,12 +233,25 @@ class ShardMaker:
         self._previous: dict[int, _Previous] = {}
 
     def __call__(self, work: Work) -> Made:
+        return self._make(work, self.partitions[work.partition].compute)
+
+    def is_large(self, work: Work) -> bool:
+        partition = self.partitions[work.partition]
+        return partition.joined is not None and sum(g.rows for g in work.groups) >= partition.joined_from
+
+    def joined(self, engine: Engine, work: Work) -> Made:
+        """Make a large shard from here, by the engine's shuffles."""
+        partition = self.partitions[work.partition]
+        assert partition.joined is not None
+        return self._make(work, partial(partition.joined, engine))
+
+    def _make(self, work: Work, compute: Compute) -> Made:
         begun = time.perf_counter()
         filesets = self.partitions[work.partition].filesets()
         found = [mark for f in filesets if (mark := self.run.lake.shard_mark(f, work.number, work.of))]
         if len(found) == len(filesets):
             return Made(found)
-        fresh, tables = self._tables(work)
+        fresh, tables = self._tables(work, compute)
         marks = [
             self.run.lake.write_shard(f, work.number, work.of, *_lay_out(f.table, tables[f.table], work))
             for f in filesets
@@ -245,13 +269,13 @@ class ShardMaker:
         partition = self.partitions[work.partition]
         return f"stage {partition.stage.name} on day {partition.day} bucket {partition.bucket}"
 
-    def _tables(self, work: Work) -> tuple[list[Group], dict[str, pa.Table | None]]:
+    def _tables(self, work: Work, compute: Compute) -> tuple[list[Group], dict[str, pa.Table | None]]:
         partition = self.partitions[work.partition]
         previous = self._previous.setdefault(work.partition, _Previous(self.run, partition))
         fresh = [g for g in work.groups if not previous.has(g) and g.id not in work.refused]
         parts = previous.rows([g for g in work.groups if previous.has(g) and g.id not in work.refused])
         if fresh:
-            made = partition.compute([g.id for g in fresh])
+            made = compute([g.id for g in fresh])
             for table in partition.stage.tables:
                 parts[table].append(made[table])
         return fresh, {table: pa.concat_tables(found) if found else None for table, found in parts.items()}

@@ -20,7 +20,7 @@ from pipelines.embedding import EncoderId
 from schemas.errors import EngraphError
 from schemas.settings import Settings
 
-ON_SPARK = frozenset({"read", "segment", "distinct_texts", "resolve", "near_duplicates", "link"})
+ON_SPARK = frozenset({"read", "segment", "distinct_texts", "resolve", "near_duplicates", "link", "measure_graph"})
 ON_RAY = frozenset({"embed", "bound", "extract", "embed_derived", "index", "evaluate"})
 
 

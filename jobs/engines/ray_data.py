@@ -48,6 +48,7 @@ class RayEngine:
 
     name = "ray"
     partitions_at_once = 1 << 20
+    joins = False
 
     def __init__(self, settings: RaySettings) -> None:
         self.settings = settings

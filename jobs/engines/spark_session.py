@@ -74,6 +74,8 @@ def start(settings: SparkSettings) -> SparkSession:
         session = builder.getOrCreate()
     except Exception as error:  # py4j raises plain Exceptions when the JVM does not come up
         raise EngraphError(f"Spark does not start on {settings.master}: {_cause(str(error))}") from error
+    if settings.checkpoint:
+        session.sparkContext.setCheckpointDir(settings.checkpoint)
     if settings.verbose:
         session.sparkContext.setLogLevel("WARN")
     return session

@@ -16,15 +16,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import cloudpickle
 from pyspark.errors import PySparkException
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.engines import spark_session
 from jobs.engines.engine import Failed, ItemFailed, Piece, Pieces, R, T, attempt, ignore, unwrap
 from jobs.engines.spool import Spool
+from jobs.store.lake import Lake
 from schemas.errors import EngraphError
+from schemas.manifest import Fileset
 from schemas.settings import SparkSettings
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -40,6 +45,7 @@ class SparkEngine:
 
     name = "spark"
     partitions_at_once = 1 << 20
+    joins = True
 
     def __init__(self, settings: SparkSettings) -> None:
         self.settings = settings
@@ -132,8 +138,24 @@ class SparkEngine:
         progress(len(items))
         yield from outcomes
 
+    def table(self, lake: Lake, name: str, filesets: Sequence[Fileset], columns: Sequence[str]) -> DataFrame:
+        """Rows of filesets as a DataFrame, read by the workers through the store's own filesystem, a file a task."""
+        files = lake.files(filesets)
+        schema = pa.schema([TABLES[name].schema.field(column) for column in columns])
+        work = self.spark.sparkContext.broadcast(cloudpickle.dumps((lake, files)))
+
+        def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            lake, files = _unpickled(work)
+            for batch in batches:
+                for row in batch.column(0).to_pylist():
+                    with lake.fs.open(files[row], "rb") as file:
+                        for found in pq.ParquetFile(file).iter_batches(columns=list(columns)):
+                            yield found.select(columns).cast(schema)
+
+        return self._range(len(files)).mapInArrow(read, from_arrow_schema(schema))
+
     def _range(self, n: int) -> DataFrame:
-        return self.spark.range(0, n, 1, numPartitions=min(n, PARTITIONS_AT_MOST))
+        return self.spark.range(0, n, 1, numPartitions=max(1, min(n, PARTITIONS_AT_MOST)))
 
     def _collect(self, frame: DataFrame) -> list[tuple[int, str, bytes]]:
         try:
