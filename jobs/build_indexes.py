@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.engines.engine import Failed
+from jobs.engines.isolate import too_many
 from jobs.groups import live_units
 from jobs.run import Run
 from jobs.store.lake import Lake
@@ -18,40 +22,70 @@ from schemas.fingerprint import fingerprint
 STAGE = "index"
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """The shard that one bucket should have."""
+
+    bucket: int
+    fingerprint: str
+
+    @property
+    def shard_id(self) -> str:
+        return f"{self.fingerprint}/shard-{self.bucket:04d}"
+
+
 def build_indexes(run: Run) -> dict[str, str]:
-    """Bring all shards up to date; returns bucket -> shard id, what a snapshot names."""
-    shards = {}
-    buckets = [b for _, b in run.catalogue.buckets_of("memory_units")]
-    for i, bucket in enumerate(buckets):
-        filesets = run.catalogue.select("memory_units", bucket=bucket) + run.catalogue.select(
-            "operations", bucket=bucket
-        )
-        if not any(f.table == "memory_units" for f in filesets):
-            continue
-        fp = fingerprint(STAGE, VERSION, run.encoder.name, [(f.table, f.day, f.stage, f.fingerprint) for f in filesets])
-        shard_id = f"{fp}/shard-{bucket:04d}"
-        with run.timed(STAGE, bucket=bucket, fingerprint=fp) as piece:
-            if not run.lake.exists(f"index/{shard_id}/manifest.json"):
-                piece.rows_in = piece.rows_out = _build(run, bucket, shard_id)
-                piece.skipped = False
-        shards[str(bucket)] = shard_id
-        run.progress(STAGE, i + 1, len(buckets))
-    return shards
+    """Bring all shards up to date, each where the engine runs; returns bucket -> shard id, what a snapshot names."""
+    wanted = [_wanted(run, bucket) for _, bucket in run.catalogue.buckets_of("memory_units")]
+    shards = [w for w in wanted if w is not None]
+    stale = [w for w in shards if not run.lake.exists(f"index/{w.shard_id}/manifest.json")]
+    engine = run.engine(STAGE)
+    with run.timed_partitions(STAGE, len(shards)) as log:
+        reports = [log.open(None, w.bucket, w.fingerprint) for w in stale]
+        for done, (number, built) in enumerate(engine.map(ShardBuilder(run), stale), 1):
+            if isinstance(built, Failed):
+                raise too_many(built, f"building the index of bucket {stale[number].bucket}", "its units")
+            report = reports[number]
+            report.rows_in = report.rows_out = built.units
+            report.seconds, report.skipped, report.finished = built.seconds, False, True
+            run.progress(STAGE, done, len(stale))
+    return {str(w.bucket): w.shard_id for w in shards}
 
 
-def _build(run: Run, bucket: int, shard_id: str) -> int:
-    units = sort_units(live_units(run, bucket, until=max(run.catalogue.days())))
-    vectors = run.vectors().get(units["content_hash"])
-    parent = run.lake.local_path("index") if run.lake.local else None
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
-    try:
-        build_shard(units, vectors, work / "shard", encoder=run.encoder.name)
-        _install(run.lake, work / "shard", f"index/{shard_id}")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return units.num_rows
+def _wanted(run: Run, bucket: int) -> _Wanted | None:
+    units, ends = (run.catalogue.select(table, bucket=bucket) for table in ("memory_units", "operations"))
+    if not units:
+        return None
+    inputs = [(f.table, f.day, f.stage, f.fingerprint) for f in units + ends]
+    return _Wanted(bucket, fingerprint(STAGE, VERSION, run.encoder.name, inputs))
+
+
+@dataclass(frozen=True)
+class _Built:
+    units: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ShardBuilder:
+    """Builds one bucket's shard beside its place and moves it there when it is whole."""
+
+    run: Run
+
+    def __call__(self, wanted: _Wanted) -> _Built:
+        run, begun = self.run, time.perf_counter()
+        units = sort_units(live_units(run, wanted.bucket, until=max(run.catalogue.days())))
+        vectors = run.vectors().get(units["content_hash"])
+        parent = run.lake.local_path("index") if run.lake.local else None
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
+        try:
+            build_shard(units, vectors, work / "shard", encoder=run.encoder.name)
+            _install(run.lake, work / "shard", f"index/{wanted.shard_id}")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return _Built(units.num_rows, time.perf_counter() - begun)
 
 
 def _install(lake: Lake, built: Path, name: str) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.engines.engine import Engine, Failed
+from jobs.engines.local import LocalEngine
 from jobs.store import ledger
-from jobs.store.reader import Store
+from jobs.store.reader import Store, open_store
 from pipelines.evaluation import Question, Ranked, Scores, load_questions, score
-from pipelines.recall import Answer, Query, RecallParams
-from schemas.errors import UsageError
+from pipelines.recall import Answer, Query, Recall, RecallParams
+from schemas.errors import EngraphError, UsageError
 
 DEPTH = 50
 BATCH = 64
@@ -48,12 +50,17 @@ def evaluate_recall(
     paths: Sequence[Path],
     *,
     params: RecallParams | None = None,
+    engine: Engine | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Evaluation:
-    """Ask every question of a labelled set at its granularity, and at session granularity where it has session gold."""
+    """Ask every question of a labelled set at its granularity, and at session granularity where it has session gold.
+
+    With an `engine` of many processes, batches of questions are asked side by side, each process opening the snapshot once.
+    """
     begun = time.perf_counter()
     questions = _in_store(store, load_questions(dataset, paths))
-    recall = store.recall_with(params)
+    asker = _Asker(store.lake.url, store.snapshot.number, params, store)
+    engine = engine or LocalEngine()
     passes = [(_leaf_granularity(dataset), questions)]
     sessions = [q for q in questions if q.gold_sessions]
     if sessions:
@@ -62,14 +69,32 @@ def evaluate_recall(
     done, total = 0, sum(len(asked) for _, asked in passes)
     for granularity, asked in passes:
         ranked: dict[str, Ranked] = {}
-        for start in range(0, len(asked), BATCH):
-            batch = asked[start : start + BATCH]
-            answers = recall.recall_many([_query(q, granularity) for q in batch])
-            ranked |= {q.query_id: _ranked(a) for q, a in zip(batch, answers, strict=True)}
-            done += len(batch)
+        batches = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
+        for number, answers in engine.map(asker, [[_query(q, granularity) for q in batch] for batch in batches]):
+            if isinstance(answers, Failed):
+                raise EngraphError(f"questions cannot be asked: {answers.error}")
+            ranked |= {q.query_id: a for q, a in zip(batches[number], answers, strict=True)}
+            done += len(batches[number])
             progress("evaluate", done, total)
         scores.append(score(asked, ranked, granularity="session" if granularity == "session" else "turn"))
     return _together(store.snapshot.number, dataset, len(questions), scores, time.perf_counter() - begun)
+
+
+class _Asker:
+    """Asks a batch of questions; opens the snapshot where it is sent to, once for each process."""
+
+    def __init__(self, root: str, snapshot: int, params: RecallParams | None, store: Store | None) -> None:
+        self.root, self.snapshot, self.params, self.store = root, snapshot, params, store
+        self._recall: Recall | None = None
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"store": None, "_recall": None}
+
+    def __call__(self, queries: list[Query]) -> list[Ranked]:
+        if self._recall is None:
+            self.store = self.store or open_store(self.root, snapshot=self.snapshot)
+            self._recall = self.store.recall_with(self.params)
+        return [_ranked(answer) for answer in self._recall.recall_many(queries)]
 
 
 def _leaf_granularity(dataset: str) -> str | None:

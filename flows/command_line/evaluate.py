@@ -28,6 +28,7 @@ def evaluate(
     compare: Annotated[str | None, typer.Option(help="Two snapshots A,B: the difference between them.")] = None,
 ) -> int:
     """Ask every question of a labelled set and say how well the snapshot recalls."""
+    from jobs.engines.profile import engines_of
     from jobs.evaluate_recall import ablations, evaluate_recall, record
     from jobs.store.reader import open_store
     from pipelines.recall import RecallParams
@@ -36,12 +37,14 @@ def evaluate(
         raise UsageError(f"no labelled set of kind {dataset!r}: use one of {', '.join(DATASETS)}")
     numbers = _pair(compare) if compare else [snapshot]
     found = []
-    with Bars() as bars:
+    with Bars() as bars, engines_of(session.profile, session.settings) as engines:
         for number in numbers:
             with open_store(session.store, snapshot=number) as opened:
                 variants = ablations(RecallParams()) if ablate else {"fusion": RecallParams()}
                 for name, params in variants.items():
-                    result = evaluate_recall(opened, dataset, paths, params=params, progress=bars)
+                    result = evaluate_recall(
+                        opened, dataset, paths, params=params, engine=engines.of("evaluate"), progress=bars
+                    )
                     found.append((f"snapshot {number}" if compare else name, result))
                 record(opened, found[-len(variants)][1], now=session.now)
     if session.as_json:

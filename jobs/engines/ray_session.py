@@ -12,6 +12,8 @@ from schemas.errors import EngraphError, UsageError
 from schemas.settings import RaySettings
 
 CONNECT_S = 10.0
+ORPHANS_S = 5
+"""How long Ray's own processes look for the head of a cluster that was started here, before they end too (60 s by default)."""
 ROOT = Path(__file__).resolve().parents[2]
 # read by Ray when it is imported
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -39,8 +41,9 @@ def start(settings: RaySettings) -> bool:
     try:
         if settings.address:
             ray.init(address=settings.address, **common)
-        else:
-            ray.init(object_store_memory=settings.object_store_bytes, **common)
+        else:  # "local": by default Ray would join whatever cluster runs on this machine, or RAY_ADDRESS
+            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(ORPHANS_S))
+            ray.init(address="local", object_store_memory=settings.object_store_bytes, **common)
     except Exception as error:  # Ray raises RuntimeError, ConnectionError, AuthenticationError and its own
         raise EngraphError(_told(error, settings.address)) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -62,6 +65,11 @@ def check_address(address: str | None) -> None:
     """Nobody at the address is said at once; Ray itself would try for a minute or more."""
     if address in (None, "auto"):
         return
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"ray.address {address!r} is an address of Ray Client, over which Ray Data does not run: give the head node's own, "
+            "like host:6379, and run engraph on a node of the cluster (`ray start --address=host:6379 --num-cpus=0` makes one)"
+        )
     host, colon, port = address.rpartition(":")
     if "://" in address or not colon or not port.isdigit():
         raise UsageError(f"ray.address {address!r} is no address: write it like host:6379, or auto")

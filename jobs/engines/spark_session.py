@@ -9,9 +9,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from schemas.errors import EngraphError, UsageError
 from schemas.settings import SparkSettings
@@ -23,6 +24,7 @@ JAVA = 17
 CONNECT_S = 10.0
 ROOT = Path(__file__).resolve().parents[2]
 LOGGING = Path(__file__).with_name("log4j2.properties")
+MASTERS = r"local(\[(\*|\d+)(,\d+)?\])?|local-cluster\[[\d, ]+\]|spark://[^/:,]+:\d+(,[^/:,]+:\d+)*|k8s://.+|yarn"
 MEND_JAVA = "run `make setup-cluster`, which installs it"
 
 CONF = {
@@ -58,8 +60,6 @@ def start(settings: SparkSettings) -> SparkSession:
         )  # nobody outside may connect, and no host name is looked up
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # no pandas is used
     logging.getLogger("py4j").setLevel(logging.ERROR)
-    from pyspark.sql import SparkSession
-
     conf = CONF | {
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
@@ -67,13 +67,13 @@ def start(settings: SparkSettings) -> SparkSession:
         "spark.executor.memory": settings.executor_memory,
         "spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
-    builder = SparkSession.builder.appName("engraph").master(_with_retries(settings.master))
-    for name, value in {**conf, **settings.conf}.items():
-        builder = builder.config(name, value)
-    try:
-        session = builder.getOrCreate()
-    except Exception as error:  # py4j raises plain Exceptions when the JVM does not come up
-        raise EngraphError(f"Spark does not start on {settings.master}: {_cause(str(error))}") from error
+    with tempfile.TemporaryFile("w+", errors="replace") as told:
+        try:
+            session = _session(settings, {**conf, **settings.conf}, told)
+        except Exception as error:  # py4j raises plain Exceptions when the JVM does not come up
+            told.seek(0)
+            cause = _cause(str(error), told.read())
+            raise EngraphError(f"Spark does not start on {settings.master}: {cause}") from error
     if settings.checkpoint:
         session.sparkContext.setCheckpointDir(settings.checkpoint)
     if settings.verbose:
@@ -81,8 +81,26 @@ def start(settings: SparkSettings) -> SparkSession:
     return session
 
 
-def _cause(text: str) -> str:
-    """The exception's own line in what py4j tells."""
+def _session(settings: SparkSettings, conf: dict[str, str], told: IO[str]) -> SparkSession:
+    """A session whose JVM writes to `told` what it would write to stderr: notes on its modules and stack traces."""
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName("engraph").master(_with_retries(settings.master))
+    for name, value in conf.items():
+        builder = builder.config(name, value)
+    if SparkContext._gateway is None:
+        given = SparkConf(loadDefaults=False).setMaster(_with_retries(settings.master)).setAll(list(conf.items()))
+        gateway = launch_gateway(given, {} if settings.verbose else {"stderr": told})
+        SparkContext._ensure_initialized(gateway=gateway)
+    return builder.getOrCreate()
+
+
+def _cause(text: str, told: str) -> str:
+    """The exception's own line in what py4j tells, or in the JVM's own words where it did not come up."""
+    if "JAVA_GATEWAY_EXITED" in text:
+        text = re.sub(r'^(WARNING: .*|Exception in thread "main" [\w.$]+: )', "", told, flags=re.MULTILINE) or text
     lines = [line.strip(" :") for line in text.splitlines() if line.strip() and "calling None." not in line]
     return (lines or [text])[0][:300]
 
@@ -127,10 +145,12 @@ def check_java() -> None:
 
 def check_master(master: str) -> None:
     """Nobody at a standalone master's address is said at once; Spark itself would try for minutes."""
-    found = re.fullmatch(r"spark://(.+):(\d+)", master)
-    if master.startswith("spark://") and not found:
-        raise UsageError(f"spark.master {master!r} is no address: write it like spark://host:7077")
-    if not found:
+    if not re.fullmatch(MASTERS, master):
+        raise UsageError(
+            f"spark.master {master!r} is no address: write it like spark://host:7077, k8s://https://host:6443, yarn or local[*]"
+        )
+    found = re.fullmatch(r"(?:spark|k8s)://(?:https?://)?([^/:,]+):(\d+)", master)
+    if not found:  # several masters, of which one has to answer, or none at a known address
         return
     try:
         socket.create_connection((found[1], int(found[2])), timeout=CONNECT_S).close()
