@@ -1,7 +1,7 @@
-"""One job run alone: `python -m jobs.<name> --store DIR --day D`, on this machine, by `spark-submit` or by `ray job submit`.
+"""One job run alone: `python -m jobs.<name> --store DIR ...`, on this machine, by `spark-submit` or by `ray job submit`.
 
-A job takes the newest snapshot's tables by address, brings one stage of one day up to date and prints what it wrote, one JSON
-document. It publishes nothing: outputs are found by their fingerprint, so the next ingest or backfill takes them as finished work.
+A job takes the newest snapshot's tables by address, brings one stage up to date and prints what it wrote, one JSON document. It
+publishes nothing: outputs are found by their fingerprint, so the next ingest or backfill takes them as finished work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jobs.engines.profile import engines_of
@@ -19,14 +19,44 @@ from jobs.run import Run, start_run
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
 from schemas.errors import EngraphError, UsageError
-from schemas.settings import load_settings
+from schemas.settings import Settings, load_settings
+
+Work = Callable[[Run, argparse.Namespace, Settings], dict]
 
 
 def main(stage: str, arguments: Sequence[str] | None = None) -> int:
     """Run a daily stage alone; 0 done, 1 failed, 2 wrong arguments."""
-    given = _arguments(stage, arguments)
+    parser = parser_of(f"Bring the stage `{stage}` up to date on days of the newest snapshot; publish nothing.")
+    parser.add_argument(
+        "--day", type=dt.date.fromisoformat, action="append", default=[], help="YYYY-MM-DD; default all"
+    )
+    parser.add_argument("--bucket", type=int, action="append", default=[], help="default all that the day has")
+
+    def work(run: Run, given: argparse.Namespace, settings: Settings) -> dict:
+        from jobs.stages import DAILY, Today
+
+        with run.engines.embedder(run.encoder, settings.workers) as embedder:
+            for day in _days(run, given.day):
+                DAILY[stage](Today(run, day, _buckets(run, day, given.bucket), embedder))
+        return {}
+
+    return report(stage, parser.parse_args(arguments), work)
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """The arguments that every job has."""
+    epilog = "What it writes is taken as finished work by the next `engraph ingest`."
+    parser = argparse.ArgumentParser(description=description, epilog=epilog)
+    parser.add_argument("--store", help="folder or URL of the store; default ./store or ENGRAPH_STORE")
+    parser.add_argument("--profile", choices=("local", "cluster"), default="local", help="where it runs")
+    parser.add_argument("--config", type=Path, help="settings; default engraph.toml beside the store")
+    return parser
+
+
+def report(stage: str, given: argparse.Namespace, work: Work) -> int:
+    """Do `work` on a run that continues from the newest snapshot and print what the stage wrote; the exit code."""
     try:
-        print(json.dumps(run_alone(stage, given), indent=2))
+        print(json.dumps(_run(stage, given, work), indent=2, default=str))
     except UsageError as error:
         print(f"engraph: {error}", file=sys.stderr)
         return 2
@@ -36,29 +66,24 @@ def main(stage: str, arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_alone(stage: str, given: argparse.Namespace) -> dict:
-    """Bring `stage` up to date on the days (and buckets) asked for; returns what it wrote."""
-    from jobs.stages import DAILY, Today
-
+def _run(stage: str, given: argparse.Namespace, work: Work) -> dict:
     settings = load_settings(given.store, given.config)
     lake = Lake(settings.store)
     info = snapshots.open_store(lake)
-    with (
-        lock.writing(lake, f"jobs {stage}", wait_s=settings.lock_wait_s),
-        engines_of(given.profile, settings) as engines,
-    ):
+    wait = settings.lock_wait_s
+    with lock.writing(lake, f"jobs {stage}", wait_s=wait), engines_of(given.profile, settings) as engines:
         parent = snapshots.current(lake)
         if parent is None:
             raise UsageError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE` first")
         run = start_run(lake, info, parent, now=dt.datetime.now(dt.UTC), encoder=settings.encoder, engines=engines)
-        with engines.embedder(run.encoder, settings.workers) as embedder:
-            for day in _days(run, given.day):
-                DAILY[stage](Today(run, day, _buckets(run, day, given.bucket), embedder))
-        return {
+        done = work(run, given, settings)
+        mine = [f for f in run.catalogue if f.stage == stage]
+        written = [f for f in mine if run.parent.get(f.table, f.stage, f.day, f.bucket) != f]
+        return done | {
             "run_id": run.run_id,
             "engine": engines.of(stage).name,
             "report": run.report(stage).to_json(),
-            "filesets": [dataclasses.asdict(f) | {"day": f.day.isoformat()} for f in run.catalogue if f.stage == stage],
+            "filesets": [dataclasses.asdict(f) for f in written],
         }
 
 
@@ -75,18 +100,3 @@ def _days(run: Run, asked: list[dt.date]) -> list[dt.date]:
 def _buckets(run: Run, day: dt.date, asked: list[int]) -> list[int]:
     have = {f.bucket for table in ("turns", "documents") for f in run.catalogue.select(table, day=day)}
     return sorted(have & set(asked) if asked else have)
-
-
-def _arguments(stage: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=f"Bring the stage `{stage}` up to date on days of the newest snapshot; publish nothing.",
-        epilog="What it writes is taken as finished work by the next `engraph ingest`.",
-    )
-    parser.add_argument("--store", help="folder or URL of the store; default ./store or ENGRAPH_STORE")
-    parser.add_argument(
-        "--day", type=dt.date.fromisoformat, action="append", default=[], help="YYYY-MM-DD; default all"
-    )
-    parser.add_argument("--bucket", type=int, action="append", default=[], help="default all that the day has")
-    parser.add_argument("--profile", choices=("local", "cluster"), default="local", help="where it runs")
-    parser.add_argument("--config", type=Path, help="settings; default engraph.toml beside the store")
-    return parser.parse_args(arguments)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,3 +115,15 @@ def open_shard(lake: Lake, shard_id: str, cache: Path | None = None) -> RecallSh
         target.parent.mkdir(parents=True, exist_ok=True)
         lake.fs.get(lake.path(name), str(target), recursive=True)
     return RecallShard(target)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build index shards alone: `python -m jobs.build_indexes --store DIR`."""
+    from jobs import alone
+
+    parser = alone.parser_of("Build the index shards of the newest snapshot that are not there; publish nothing.")
+    return alone.report(STAGE, parser.parse_args(arguments), lambda run, given, settings: {"index": build_indexes(run)})
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +12,13 @@ from pathlib import Path
 
 from jobs.engines.engine import Engine, Failed
 from jobs.engines.local import LocalEngine
+from jobs.engines.profile import engines_of
 from jobs.store import ledger
 from jobs.store.reader import Store, open_store
 from pipelines.evaluation import Question, Ranked, Scores, load_questions, score
 from pipelines.recall import Answer, Query, Recall, RecallParams
 from schemas.errors import EngraphError, UsageError
+from schemas.settings import load_settings
 
 DEPTH = 50
 BATCH = 64
@@ -174,3 +178,23 @@ def ablations(params: RecallParams) -> dict[str, RecallParams]:
         found[f"only lexical:{level}"] = replace(params, dense={}, lexical={level: 1.0})
         found[f"without lexical:{level}"] = replace(params, lexical=rest)
     return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate alone: `python -m jobs.evaluate_recall locomo PATH... --store DIR`."""
+    parser = argparse.ArgumentParser(description="Ask a labelled set against the newest snapshot; keep nothing.")
+    parser.add_argument("dataset", choices=("locomo", "longmemeval", "multihop", "jsonl"))
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files with the labelled questions")
+    parser.add_argument("--store", help="folder or URL of the store; default ./store or ENGRAPH_STORE")
+    parser.add_argument("--profile", choices=("local", "cluster"), default="local", help="where it runs")
+    parser.add_argument("--config", type=Path, help="settings; default engraph.toml beside the store")
+    given = parser.parse_args(arguments)
+    settings = load_settings(given.store, given.config)
+    with engines_of(given.profile, settings) as engines, open_store(settings.store) as store:
+        found = evaluate_recall(store, given.dataset, given.paths, engine=engines.of("evaluate"))
+    print(json.dumps(found.to_json(), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

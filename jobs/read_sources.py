@@ -7,6 +7,7 @@ bucket, and each bucket is merged with what it holds. read = new + known + quara
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from pipelines.readers import (
     SourceFile,
     TurnRecord,
     file_hash,
+    find_sources,
     open_source,
     read_source,
     reader_name,
@@ -32,6 +34,7 @@ from pipelines.readers import (
 from schemas.errors import EngraphError, UsageError
 from schemas.fingerprint import fingerprint
 from schemas.ids import bucket_of, content_hash, record_hash
+from schemas.settings import Settings
 from schemas.tables import TABLES
 
 HELD_BYTES = 16_000_000
@@ -272,3 +275,24 @@ def quarantine_row(r: Refused, stage: str, day: dt.date) -> dict:
         "payload_bytes": r.payload_bytes,
         "day": day,
     }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read files alone: `python -m jobs.read_sources SOURCE... --store DIR`."""
+    from jobs import alone
+
+    parser = alone.parser_of("Read files into turns, documents, quarantine and sources; publish nothing.")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="files, folders, globs or URLs")
+    parser.add_argument("--kind", choices=("auto", "conversation", "document"), default="auto", help="what they hold")
+    parser.add_argument("--namespace", help="of everything read; default from the source")
+    parser.add_argument("--day", type=dt.date.fromisoformat, help="day of arrival of new records; default today (UTC)")
+
+    def work(run: Run, given: argparse.Namespace, settings: Settings) -> dict:
+        params = ReadParams(kind=given.kind, namespace=given.namespace)
+        return {"quarantined": read_sources(run, find_sources(given.sources), params, day=given.day)}
+
+    return alone.report(STAGE, parser.parse_args(arguments), work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
