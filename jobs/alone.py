@@ -74,7 +74,7 @@ def _run(stage: str, given: argparse.Namespace, work: Work) -> dict:
     with lock.writing(lake, f"jobs {stage}", wait_s=wait), engines_of(given.profile, settings) as engines:
         parent = snapshots.current(lake)
         if parent is None:
-            raise UsageError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE` first")
+            raise UsageError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE` first")
         run = start_run(lake, info, parent, now=dt.datetime.now(dt.UTC), encoder=settings.encoder, engines=engines)
         done = work(run, given, settings)
         mine = [f for f in run.catalogue if f.stage == stage]

@@ -112,8 +112,7 @@ def open_shard(lake: Lake, shard_id: str, cache: Path | None = None) -> RecallSh
         raise StoreError("a remote store needs a local folder for its index shards")
     target = cache / shard_id
     if not (target / "manifest.json").exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lake.fs.get(lake.path(name), str(target), recursive=True)
+        lake.fetch(name, target)
     return RecallShard(target)
 
 

@@ -32,7 +32,7 @@ def checks(store: str, settings: Settings, profile: str = "local") -> list[dict]
     found += check_cluster.checks(settings, needed=profile == "cluster")
     lake = Lake(store)
     if not lake.exists(snapshots.INFO):
-        return [*found, _check("store", True, f"none at {lake.root} yet", needed=False)]
+        return [*found, _check("store", True, f"none at {lake.url} yet", needed=False)]
     return found + [_guarded(name, check, lake) for name, check in STORE_CHECKS.items()]
 
 

@@ -26,7 +26,7 @@ def describe(store: str, *, now: dt.datetime) -> dict:
     snapshots.open_store(lake)
     snapshot = snapshots.current(lake)
     if snapshot is None:
-        raise StoreError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
+        raise StoreError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE`")
     catalogue = snapshot.catalogue()
     con = views.connect(lake, catalogue)
     reasons = con.sql(
@@ -42,7 +42,7 @@ def describe(store: str, *, now: dt.datetime) -> dict:
         "created_at": snapshot.created_at.isoformat(),
         "age_hours": (now - snapshot.created_at).total_seconds() / 3600,
         "encoder": snapshot.encoder,
-        "store": lake.root,
+        "store": lake.url,
         "duckdb": lake.path(duckdb_file) if lake.exists(duckdb_file) else None,
         "stages": STAGES,
         "rows": snapshot.rows,
@@ -50,7 +50,7 @@ def describe(store: str, *, now: dt.datetime) -> dict:
         "namespaces": namespaces.to_pylist(),
         "quarantine": reasons.to_pylist(),
         "gates": [g.model_dump() for g in snapshot.gates],
-        "bytes": lake.fs.du(lake.root),
+        "bytes": lake.size(),
     }
 
 

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lake = Lake(settings.store)
     snapshot = snapshots.current(lake)
     if snapshot is None:
-        raise StoreError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
+        raise StoreError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE`")
     with engines_of(given.profile, settings) as engines:
         print(json.dumps(measure_graph(lake, snapshot.catalogue(), engines), indent=2))
     return 0

@@ -6,9 +6,10 @@ them and end with the run. Nothing falls back: where an engine cannot be had the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from types import TracebackType
 from typing import Protocol
 
@@ -90,6 +91,10 @@ class ClusterEngines(Engines):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
+
+    def __enter__(self) -> ClusterEngines:
+        self._stack.enter_context(redirect_stdout(sys.stderr))  # Ray tells of lost nodes on stdout, where our JSON goes
+        return self
 
     def embedder(self, id: EncoderId, workers: int | None) -> Embedder:
         from jobs.engines.ray_data import RayEmbedder, RayEngine

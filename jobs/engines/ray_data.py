@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
+from jobs.engines import ray_session  # before Ray, which reads its environment when it is imported
+
+# isort: split
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -26,7 +29,6 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from ray.util.annotations import RayDeprecationWarning
 
 from jobs.embed_shards import Embedded, TextShard, encode_all, texts_of, write_vectors
-from jobs.engines import ray_session
 from jobs.engines.engine import Failed, ItemFailed, Piece, Pieces, R, T, attempt, ignore, one_line, unwrap
 from jobs.store.lake import Lake
 from pipelines.embedding import EncoderId

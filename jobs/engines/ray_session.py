@@ -19,6 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+# who waits for a task on a node that fell silent learns of it by a ping: by default after 300 s, and only then it is tried again
+os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "5000")
+os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "5000")
+# tries to join, one a second and one line of Ray's on stderr each; that somebody answers at the address is known before
+os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "4")
 
 
 def start(settings: RaySettings) -> bool:
@@ -70,8 +75,8 @@ def check_address(address: str | None) -> None:
             f"ray.address {address!r} is an address of Ray Client, over which Ray Data does not run: give the head node's own, "
             "like host:6379, and run engraph on a node of the cluster (`ray start --address=host:6379 --num-cpus=0` makes one)"
         )
-    host, colon, port = address.rpartition(":")
-    if "://" in address or not colon or not port.isdigit():
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
         raise UsageError(f"ray.address {address!r} is no address: write it like host:6379, or auto")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
@@ -84,8 +89,11 @@ def check_address(address: str | None) -> None:
 def _told(error: Exception, address: str | None) -> str:
     text = " ".join(str(error).split())
     where = address or "this machine"
-    if "auth" in text.lower() or "token" in text.lower():
-        return f"Ray at {where} refuses the token: set RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+    if any(word in text.lower() for word in ("auth", "token", "failed to connect to ray cluster")):
+        return (
+            f"what answers at {where} refuses this token, or is no Ray head node: check the address, and set RAY_AUTH_MODE=token "
+            "and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to the cluster's own"
+        )
     if "version mismatch" in text.lower():
         return f"Ray at {where} is of another version: {text[:300]}"
     return f"Ray does not start on {where}: {text[:300]}"

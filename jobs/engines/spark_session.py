@@ -10,7 +10,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 JAVA = 17
 CONNECT_S = 10.0
+REGISTERED_S = 25.0
 ROOT = Path(__file__).resolve().parents[2]
 LOGGING = Path(__file__).with_name("log4j2.properties")
 MASTERS = r"local(\[(\*|\d+)(,\d+)?\])?|local-cluster\[[\d, ]+\]|spark://[^/:,]+:\d+(,[^/:,]+:\d+)*|k8s://.+|yarn"
@@ -35,11 +40,15 @@ CONF = {
     "spark.python.worker.reuse": "true",
     # keys of a shuffle are few and heavy (one bucket each): merging small partitions would put them all on one core
     "spark.sql.adaptive.coalescePartitions.enabled": "false",
-    # a lost executor is noticed in 20 s; a long task is not killed, as its executor's heartbeat goes on
+    # a lost executor is noticed in 30 s; a long task is not killed, as its executor's heartbeat goes on
     "spark.executor.heartbeatInterval": "5s",
-    "spark.network.timeout": "20s",
+    "spark.network.timeout": "30s",
     "spark.network.timeoutInterval": "5s",
-    "spark.rpc.askTimeout": "20s",
+    "spark.storage.blockManagerHeartbeatTimeoutMs": "30s",
+    "spark.rpc.askTimeout": "30s",
+    "spark.rpc.lookupTimeout": "30s",
+    "spark.shuffle.io.maxRetries": "2",
+    "spark.shuffle.io.retryWait": "2s",
     "spark.task.maxFailures": "4",
     "spark.port.maxRetries": "32",
 }
@@ -60,6 +69,7 @@ def start(settings: SparkSettings) -> SparkSession:
         )  # nobody outside may connect, and no host name is looked up
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # no pandas is used
     logging.getLogger("py4j").setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_not_py4j)
     conf = CONF | {
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={LOGGING.as_uri()}",
@@ -70,6 +80,8 @@ def start(settings: SparkSettings) -> SparkSession:
     with tempfile.TemporaryFile("w+", errors="replace") as told:
         try:
             session = _session(settings, {**conf, **settings.conf}, told)
+        except EngraphError:
+            raise
         except Exception as error:  # py4j raises plain Exceptions when the JVM does not come up
             told.seek(0)
             cause = _cause(str(error), told.read())
@@ -79,6 +91,11 @@ def start(settings: SparkSettings) -> SparkSession:
     if settings.verbose:
         session.sparkContext.setLogLevel("WARN")
     return session
+
+
+def _not_py4j(record: logging.LogRecord) -> bool:
+    """py4j logs a lost JVM with its stack trace on the root logger, and raises it as well."""
+    return "py4j" not in record.pathname
 
 
 def _session(settings: SparkSettings, conf: dict[str, str], told: IO[str]) -> SparkSession:
@@ -94,7 +111,41 @@ def _session(settings: SparkSettings, conf: dict[str, str], told: IO[str]) -> Sp
         given = SparkConf(loadDefaults=False).setMaster(_with_retries(settings.master)).setAll(list(conf.items()))
         gateway = launch_gateway(given, {} if settings.verbose else {"stderr": told})
         SparkContext._ensure_initialized(gateway=gateway)
-    return builder.getOrCreate()
+    return _registered(builder.getOrCreate, settings.master)
+
+
+def _fulfil(promise: Future[SparkSession], create: Callable[[], SparkSession]) -> None:
+    try:
+        promise.set_result(create())
+    except BaseException as error:  # whatever it is, the waiting thread is to raise it
+        promise.set_exception(error)
+
+
+def _registered(create: Callable[[], SparkSession], master: str) -> SparkSession:
+    """A master that refuses the secret is tried for a minute by Spark, and one without workers waited for without end."""
+    if not master.startswith("spark://"):
+        return create()
+    creating: Future[SparkSession] = Future()
+    # not a pool: its threads are waited for at exit, and this one may be stuck for a minute
+    threading.Thread(target=_fulfil, args=(creating, create), daemon=True).start()
+    try:
+        session = creating.result(timeout=REGISTERED_S)
+    except TimeoutError:
+        raise EngraphError(
+            f"the master at {master} does not take this driver within {REGISTERED_S:.0f} s: the secret "
+            "(spark.authenticate.secret) or the version may differ from the cluster's"
+        ) from None
+    executors = session.sparkContext._jsc.sc()
+    end = time.monotonic() + REGISTERED_S
+    while executors.getExecutorMemoryStatus().size() < 2:  # the driver is one
+        if time.monotonic() > end:
+            session.stop()
+            raise EngraphError(
+                f"the master at {master} has no worker with a free core and the memory asked for: start one, or lower "
+                "[spark] executor_memory"
+            )
+        time.sleep(0.2)
+    return session
 
 
 def _cause(text: str, told: str) -> str:
@@ -107,10 +158,16 @@ def _cause(text: str, told: str) -> str:
 
 def stop(session: SparkSession) -> None:
     """Stop the session and its JVM, so that the next one may have other settings."""
+    from py4j.protocol import Py4JError
     from pyspark import SparkContext
+    from pyspark.sql import SparkSession
 
     gateway = session.sparkContext._gateway
-    session.stop()
+    try:
+        session.stop()
+    except (Py4JError, ConnectionError):  # the JVM was killed: then only what is kept of it here has to go
+        SparkContext._active_spark_context = None
+        SparkSession._instantiatedSession = None
     if gateway is not None:
         gateway.shutdown()
         process = getattr(gateway, "proc", None)

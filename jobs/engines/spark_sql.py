@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from schemas.settings import SparkSettings
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
+    from pyspark import Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
 PARTITIONS_AT_MOST = 10_000
@@ -64,7 +66,7 @@ class SparkEngine:
     def _map(self, call: Callable[[T], R], items: Sequence[T], numbers: list[int]) -> Iterator[tuple[int, R | Failed]]:
         if not numbers:
             return
-        work = self.spark.sparkContext.broadcast(cloudpickle.dumps((call, [items[n] for n in numbers])))
+        work = self._broadcast((call, [items[n] for n in numbers]))
 
         def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             wanted, some = _unpickled(work)
@@ -73,12 +75,14 @@ class SparkEngine:
                     yield _batch(row, "", pickle.dumps(attempt(wanted, some[row])))
 
         try:
-            results = self._collect(self._range(len(numbers)).mapInArrow(run, "key long, kind string, payload binary"))
+            with _reaching_driver():
+                frame = self._range(len(numbers)).mapInArrow(run, "key long, kind string, payload binary")
+                results = self._collect(frame)
         except _WorkersDied as death:
             yield from self._halved(call, items, numbers, death)
             return
         finally:
-            work.unpersist()
+            _forget(work)
         for row, _, payload in results:
             yield numbers[row], unwrap(pickle.loads(payload))
 
@@ -101,8 +105,7 @@ class SparkEngine:
     ) -> Iterator[R]:
         if not items:
             return
-        work = self.spark.sparkContext.broadcast(cloudpickle.dumps((spread, list(items))))
-        ending = self.spark.sparkContext.broadcast(cloudpickle.dumps(gather))
+        work, ending = self._broadcast((spread, list(items))), self._broadcast(gather)
 
         def scatter(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             wanted, some = _unpickled(work)
@@ -124,13 +127,13 @@ class SparkEngine:
 
         schema = "key long, kind string, payload binary"
         try:
-            spreads = self._range(len(items)).mapInArrow(scatter, schema)
-            results = self._collect(spreads.groupBy("key").applyInArrow(collect, schema))
+            with _reaching_driver():
+                spreads = self._range(len(items)).mapInArrow(scatter, schema)
+                results = self._collect(spreads.groupBy("key").applyInArrow(collect, schema))
         except _WorkersDied as death:
             raise ItemFailed(str(death)) from death
         finally:
-            work.unpersist()
-            ending.unpersist()
+            _forget(work, ending)
         outcomes: list[Any] = [unwrap(pickle.loads(payload)) for _, _, payload in results]
         for outcome in outcomes:
             if isinstance(outcome, Failed):
@@ -154,6 +157,10 @@ class SparkEngine:
 
         return self._range(len(files)).mapInArrow(read, from_arrow_schema(schema))
 
+    def _broadcast(self, value: object) -> Broadcast:
+        with _reaching_driver():
+            return self.spark.sparkContext.broadcast(cloudpickle.dumps(value))
+
     def _range(self, n: int) -> DataFrame:
         return self.spark.range(0, n, 1, numPartitions=max(1, min(n, PARTITIONS_AT_MOST)))
 
@@ -163,10 +170,8 @@ class SparkEngine:
         except (Py4JJavaError, PySparkException) as error:
             text = str(error)
             if any(word in text for word in DIED):
-                raise _WorkersDied(_reason(text)) from error
-            raise EngraphError(f"Spark gave up: {_reason(text)}; run again, or with --debug for all of it") from error
-        except (Py4JError, ConnectionError) as error:
-            raise EngraphError("Spark's driver process is gone (killed, or out of memory): run again") from error
+                raise _WorkersDied(reason(text)) from error
+            raise EngraphError(f"Spark gave up: {reason(text)}; run again, or with --debug for all of it") from error
 
     def __enter__(self) -> SparkEngine:
         self._session = spark_session.start(self.settings)
@@ -180,11 +185,29 @@ class SparkEngine:
             spark_session.stop(session)
 
 
+@contextmanager
+def _reaching_driver() -> Iterator[None]:
+    """Says so where the JVM of Spark's driver does not answer any more."""
+    try:
+        yield
+    except Py4JJavaError:
+        raise
+    except (Py4JError, ConnectionError) as error:
+        raise EngraphError("Spark's driver process is gone (killed, or out of memory): run again") from error
+
+
+def _forget(*broadcasts: Broadcast) -> None:
+    """Give back what executors hold of them; where the driver is gone, so are they, and that is told already."""
+    with suppress(Py4JError, ConnectionError):
+        for broadcast in broadcasts:
+            broadcast.unpersist()
+
+
 class _WorkersDied(Exception):
     """A Spark job that failed because processes died, more often than Spark tries."""
 
 
-def _reason(text: str) -> str:
+def reason(text: str) -> str:
     """The line of a Java stack trace that says why."""
     lines = [line.strip() for line in text.splitlines()]
     told = [line for line in lines if any(w in line for w in (*DIED, "Most recent failure", "Error:", "Exception:"))]

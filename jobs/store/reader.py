@@ -73,7 +73,7 @@ class Store:
     def close(self) -> None:
         """Let go of the snapshot."""
         if self._pin:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StoreError):
                 self.lake.remove(self._pin)
             self._pin = None
 
@@ -173,7 +173,7 @@ def _choose(lake: Lake, number: int | None, as_of: dt.datetime | None) -> Snapsh
         return snapshots.load(lake, number)
     chosen = snapshots.as_of(lake, as_of) if as_of else snapshots.current(lake)
     if chosen is None:
-        raise StoreError(f"the store at {lake.root} has no snapshot yet: run `engraph ingest SOURCE`")
+        raise StoreError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE`")
     return chosen
 
 

@@ -143,7 +143,7 @@ def _of_this_machine(lake: Lake) -> Path:
     """Where this machine keeps its copy of a store that lies elsewhere; one for each user and store."""
     own = Path(tempfile.gettempdir()) / f"engraph-{getpass.getuser()}"
     own.mkdir(mode=0o700, exist_ok=True)
-    return own / content_hash(f"{lake.fs.protocol} {lake.root}") / "vectors"
+    return own / content_hash(lake.url) / "vectors"
 
 
 def as_matrix(vectors: pa.FixedSizeListArray | pa.ChunkedArray) -> np.ndarray:
