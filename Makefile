@@ -41,11 +41,14 @@ check: $(READY)
 	$(BIN)/mypy flows jobs pipelines schemas engraph.py
 	$(BIN)/lint-imports
 	$(BIN)/python infra/readme.py --check
+	$(BIN)/python -m infra.scaling --check
 
 bench: $(READY)
 	$(BIN)/engraph bench embed
 	$(BIN)/engraph bench ingest
 	$(BIN)/engraph bench ann
+	$(BIN)/engraph bench scale
+	$(BIN)/engraph bench cluster
 
 readme: $(READY)
 	$(BIN)/python infra/readme.py

@@ -14,19 +14,32 @@ from flows.command_line.progress import Bars
 @options.with_session
 def bench(
     session: options.Session,
-    kind: Annotated[str, typer.Argument(help="embed, ingest, recall or ann.")],
+    kind: Annotated[str, typer.Argument(help="embed, ingest, recall, ann or scale.")],
     data: Annotated[
         Path | None,
         typer.Argument(help="Sentences (embed), questions (recall), a .npy file (ann); default made-up ones."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Sentences, turns of the smallest corpus, questions, or vectors.")
+        int | None,
+        typer.Option(
+            help="Sentences, turns of the smallest corpus, questions, vectors, or (scale) memory units of the largest."
+        ),
     ] = None,
 ) -> int:
     """Measure one part on this machine and print a table."""
     from jobs import benchmarks
 
     with Bars() as bars:
-        rows = benchmarks.run(kind, data, limit=limit, store=session.store, now=session.now, progress=bars)
-    options.print_json(rows) if session.as_json else print(benchmarks.as_markdown(rows))
+        rows = benchmarks.run(
+            kind,
+            data,
+            limit=limit,
+            store=session.store,
+            profile=session.profile,
+            settings=session.settings,
+            now=session.now,
+            progress=bars,
+        )
+    shown = rows if session.as_json else benchmarks.for_people(kind, rows)
+    options.print_json(shown) if session.as_json else print(benchmarks.as_markdown(shown))
     return 0

@@ -1,8 +1,9 @@
 """Measurements, each beside a peer in the same run: `run` gives rows, `as_markdown` a table of them.
 
 embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency on a store
-beside a plain scan. ann: one index beside faiss's. Every row carries the date, the commit and the machine, without which a figure
-means nothing; the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
+beside a plain scan. ann: one index beside faiss's. cluster: the profile `cluster` beside `local`. scale: every
+stage at growing sizes, with growth exponents. Every row carries the date, the commit and the machine, without which a figure means
+nothing; the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from jobs.benchmarks.surroundings import caption, surroundings
 from jobs.run import Progress
 from schemas.errors import UsageError
+from schemas.settings import Settings
 
-__all__ = ["CAPTION", "KINDS", "as_markdown", "caption", "run"]
+__all__ = ["CAPTION", "KINDS", "as_markdown", "caption", "for_people", "run"]
 
-KINDS = ("embed", "ingest", "recall", "ann")
+KINDS = ("embed", "ingest", "recall", "ann", "cluster", "scale")
 CAPTION = ("measured", "date", "commit", "machine")
 
 
@@ -27,12 +29,15 @@ def run(
     *,
     limit: int | None = None,
     store: str | None = None,
+    profile: str = "local",
+    settings: Settings | None = None,
     now: dt.datetime,
     progress: Progress = lambda stage, done, total: None,
 ) -> list[dict]:
     """Measure `kind` and return one dict a row, each with the four `CAPTION` columns.
 
-    data: what to measure on, made up where None. limit: sentences, turns of the smallest corpus, questions or vectors.
+    data: what to measure on, made up where None. limit: sentences, turns of the smallest corpus, questions, vectors, or memory
+    units of the largest corpus. profile, settings: where `scale` runs.
     Raises UsageError for an unknown kind, for data that does not exist, or a limit below 1.
     """
     if kind not in KINDS:
@@ -41,7 +46,10 @@ def run(
         raise UsageError(f"no file {data}: check the path, or leave it out to measure on made-up data")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves nothing to measure: give 1 or more")
-    rows = _measure(kind, data, limit, store, progress)
+    if kind == "scale":
+        rows = _scale(data, limit, profile, settings, progress)
+    else:
+        rows = _measure(kind, data, limit, store, progress)
     return [row | surroundings(now) for row in rows]
 
 
@@ -62,9 +70,34 @@ def _measure(kind: str, data: Path | None, limit: int | None, store: str | None,
         if store is None:
             raise UsageError("bench recall measures a store: name it with --store")
         return recall.measure(store, data, limit or recall.QUESTIONS, progress=progress)
+    if kind == "cluster":
+        from jobs.benchmarks import cluster
+
+        if data is not None:
+            raise UsageError("bench cluster makes its own corpus: leave DATA out, set --limit")
+        return cluster.measure(limit or cluster.TURNS, progress=progress)
     from jobs.benchmarks import ann
 
     return ann.measure(data, limit, progress=progress)
+
+
+def _scale(
+    data: Path | None, limit: int | None, profile: str, settings: Settings | None, progress: Progress
+) -> list[dict]:
+    from jobs.benchmarks import scale
+
+    if data is not None:
+        raise UsageError("bench scale makes its own corpora at growing sizes: leave DATA out, set --limit")
+    return scale.measure(limit or scale.UNITS, profile=profile, settings=settings, progress=progress)
+
+
+def for_people(kind: str, rows: list[dict]) -> list[dict]:
+    """What a table shows of a measurement: of `scale` a row a stage, of the others every row."""
+    if kind != "scale" or not rows:
+        return rows
+    from jobs.benchmarks import scale
+
+    return [row | {c: rows[0][c] for c in CAPTION if c in rows[0]} for row in scale.table(rows)]
 
 
 def as_markdown(rows: Sequence[dict]) -> str:
