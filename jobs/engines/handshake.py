@@ -20,7 +20,9 @@ from schemas.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-PACKAGES = ("pyarrow", "numpy", "torch", "faiss-cpu", "sentence-transformers")
+PACKAGES = {name: (name,) for name in ("pyarrow", "numpy", "torch", "sentence-transformers")} | {
+    "faiss": ("faiss-cpu", "faiss-gpu")  # nodes with a GPU have the other one, at the same version
+}
 ANSWER_S = 90.0
 TASKS_PER_CORE = 2
 MISSING = "none"
@@ -88,11 +90,13 @@ def looking(store: str) -> Callable[..., dict[str, Any]]:
         from importlib import metadata
         from pathlib import Path
 
-        def version(package: str) -> str:
-            try:
-                return metadata.version(package).partition("+")[0]  # torch for GPUs and for CPUs is one version
-            except metadata.PackageNotFoundError:
-                return missing
+        def version(names: tuple[str, ...]) -> str:
+            for name in names:
+                try:
+                    return metadata.version(name).partition("+")[0]  # torch for GPUs and for CPUs is one version
+                except metadata.PackageNotFoundError:
+                    continue
+            return missing
 
         def code() -> str:
             """A checksum of the modules that stages are made of."""
@@ -115,7 +119,7 @@ def looking(store: str) -> Callable[..., dict[str, Any]]:
             return missing if described is None else hashlib.blake2b(described, digest_size=8).hexdigest()
 
         versions = {"Python": ".".join(platform.python_version_tuple()[:2])}
-        versions |= {package: version(package) for package in packages}
+        versions |= {package: version(names) for package, names in packages.items()}
         try:
             versions["engraph"] = code()
             return {"node": socket.gethostname(), "versions": versions, "store": seen()}

@@ -112,6 +112,7 @@ class ClusterEngines(Engines):
         """Spark and Ray start side by side, whichever is asked for first: every ingest needs both."""
         if kind == "local":
             return super()._start(kind)
+        self._check_settings()
         spark, ray = self._new("spark"), self._new("ray")
         with ThreadPoolExecutor(1) as other:
             starting = other.submit(spark.__enter__)
@@ -124,6 +125,22 @@ class ClusterEngines(Engines):
                     self._started["spark"] = spark
         if failed is not None:
             raise failed
+        self._check_workers(spark)
+
+    def _check_settings(self) -> None:
+        """A wrong setting is told before anything starts."""
+        from jobs.engines import ray_session, spark_session
+
+        spark_session.check_java()
+        spark_session.check_master(self.settings.spark.master)
+        ray_session.check_address(self.settings.ray.address)
+
+    def _check_workers(self, spark: Engine) -> None:
+        from jobs.engines.handshake import check_workers
+        from jobs.engines.spark_sql import SparkEngine
+
+        assert isinstance(spark, SparkEngine)
+        check_workers(self.settings, spark.spark)
 
     def _new(self, kind: str) -> Engine:
         try:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import pytest
 
 from jobs.engines.local import LocalEngine
-from jobs.engines.ray_data import RayEngine
-from jobs.engines.spark_sql import SparkEngine
+from jobs.engines.spark_session import java_version
 from schemas.settings import RaySettings, SparkSettings
+
+MISSING = "the cluster profile is not installed: make setup-cluster"
 
 
 @pytest.fixture(scope="session")
 def spark_engine():
+    pytest.importorskip("pyspark", reason=MISSING)
+    if java_version() is None:
+        pytest.skip("Spark needs Java: make setup-cluster")
+    from jobs.engines.spark_sql import SparkEngine
+
     with SparkEngine(SparkSettings(master="local[2]", shuffle_partitions=4)) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def ray_engine():
+    pytest.importorskip("ray", reason=MISSING)
+    from jobs.engines.ray_data import RayEngine
+
     with RayEngine(RaySettings(object_store_bytes=100_000_000)) as engine:
         yield engine
 
