@@ -7,6 +7,7 @@ that a shard is an address: workers read it, encode it and write it, and only ma
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -103,6 +104,9 @@ def encode_all(id: EncoderId, shards: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 @lru_cache(maxsize=1)
 def _loaded(id: EncoderId) -> Encoder:
+    os.environ.setdefault(
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"
+    )  # the code of 1,024 shapes, its default, takes 180 MB
     return Encoder.load(id)
 
 
