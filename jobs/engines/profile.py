@@ -110,8 +110,8 @@ class ClusterEngines(Engines):
     def _start(self, kind: str) -> None:
         """Both start when one is first asked for, as every ingest needs both: Spark, then Ray.
 
-        Not side by side, which would save 5 s: Spark forks to start its JVM, and a fork while Ray's gRPC starts in another thread can
-        end the process (seen once in some 30 starts).
+        Not side by side, which would save 5 s: Spark forks to start its JVM, and a fork while Ray's gRPC starts in another thread
+        can end the process (seen once in some 30 starts).
         """
         if kind == "local":
             return super()._start(kind)
