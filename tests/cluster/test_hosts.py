@@ -112,7 +112,7 @@ def finish_with_a_worker_cut_off(hosts, job: str, environment: dict, folder: Pat
     return time.monotonic() - begun
 
 
-@pytest.mark.cluster
+@pytest.mark.soak
 def test_ray_finishes_its_tasks_when_a_worker_is_cut_off(make_hosts, tmp_path):
     hosts = make_hosts(3)
     with RayCluster(hosts) as cluster:
@@ -120,7 +120,7 @@ def test_ray_finishes_its_tasks_when_a_worker_is_cut_off(make_hosts, tmp_path):
     assert seconds < CUT_OFF_S + TASKS * SECONDS + 10
 
 
-@pytest.mark.cluster
+@pytest.mark.soak
 def test_spark_finishes_its_tasks_when_a_worker_is_cut_off(make_hosts, tmp_path):
     hosts = make_hosts(3)
     with SparkCluster(hosts) as cluster:

@@ -223,6 +223,7 @@ def test_a_second_ingest_on_the_cluster_does_nothing(cluster, two_days, start, l
     assert len(again.err.splitlines()) <= 3, again.err
 
 
+@pytest.mark.soak
 def test_a_store_that_the_cluster_began_is_continued_on_one_machine(
     cluster, local, two_days, ingest, differences, tmp_path
 ):
@@ -274,6 +275,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_its_finished_shards_to_th
     assert cli("doctor", "--store", store).code == 0
 
 
+@pytest.mark.soak
 def test_killed_workers_of_spark_and_ray_lose_and_double_nothing(local, two_days, start, differences, cli, tmp_path):
     store = tmp_path / "store"
     running = start(two_days[0], store, "2026-01-05")
@@ -284,7 +286,7 @@ def test_killed_workers_of_spark_and_ray_lose_and_double_nothing(local, two_days
         read = any((store / "lake" / "turns").rglob("manifest.json"))
         for pid, process in found.items():
             spark = "pyspark.daemon" in process.command and "pyspark.daemon" in running.seen.get(process.parent, "")
-            kind = "encoder" if "encode" in process.command and process.command.startswith("ray::") else ""
+            kind = "encoder" if process.command.startswith("ray::MapBatches(embed)") else ""
             kind = kind or ("segmenting" if spark and read else "reading" if spark else "")
             if kind and kind not in killed and pid not in killed.values():
                 with contextlib.suppress(ProcessLookupError):
