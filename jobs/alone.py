@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from jobs.engines.profile import engines_of
@@ -45,8 +46,7 @@ def main(stage: str, arguments: Sequence[str] | None = None) -> int:
 
 def parser_of(description: str) -> argparse.ArgumentParser:
     """The arguments that every job has."""
-    epilog = "What it writes is taken as finished work by the next `engraph ingest`."
-    parser = argparse.ArgumentParser(description=description, epilog=epilog)
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--store", help="folder or URL of the store; default ./store or ENGRAPH_STORE")
     parser.add_argument("--profile", choices=("local", "cluster"), default="local", help="where it runs")
     parser.add_argument("--config", type=Path, help="settings; default engraph.toml beside the store")
@@ -55,8 +55,13 @@ def parser_of(description: str) -> argparse.ArgumentParser:
 
 def report(stage: str, given: argparse.Namespace, work: Work) -> int:
     """Do `work` on a run that continues from the newest snapshot and print what the stage wrote; the exit code."""
+    return told(partial(_run, stage, given, work))
+
+
+def told(job: Callable[[], dict]) -> int:
+    """Print what a job gives as one JSON document, or its error in one line; the exit code."""
     try:
-        print(json.dumps(_run(stage, given, work), indent=2, default=str))
+        print(json.dumps(job(), indent=2, default=str))
     except UsageError as error:
         print(f"engraph: {error}", file=sys.stderr)
         return 2

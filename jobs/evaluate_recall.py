@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -182,18 +180,19 @@ def ablations(params: RecallParams) -> dict[str, RecallParams]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate alone: `python -m jobs.evaluate_recall locomo PATH... --store DIR`."""
-    parser = argparse.ArgumentParser(description="Ask a labelled set against the newest snapshot; keep nothing.")
+    from jobs import alone
+
+    parser = alone.parser_of("Ask a labelled set against the newest snapshot; keep nothing.")
     parser.add_argument("dataset", choices=("locomo", "longmemeval", "multihop", "jsonl"))
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files with the labelled questions")
-    parser.add_argument("--store", help="folder or URL of the store; default ./store or ENGRAPH_STORE")
-    parser.add_argument("--profile", choices=("local", "cluster"), default="local", help="where it runs")
-    parser.add_argument("--config", type=Path, help="settings; default engraph.toml beside the store")
     given = parser.parse_args(arguments)
-    settings = load_settings(given.store, given.config)
-    with engines_of(given.profile, settings) as engines, open_store(settings.store) as store:
-        found = evaluate_recall(store, given.dataset, given.paths, engine=engines.of("evaluate"))
-    print(json.dumps(found.to_json(), indent=2))
-    return 0
+
+    def job() -> dict:
+        settings = load_settings(given.store, given.config)
+        with engines_of(given.profile, settings) as engines, open_store(settings.store) as store:
+            return evaluate_recall(store, given.dataset, given.paths, engine=engines.of("evaluate")).to_json()
+
+    return alone.told(job)
 
 
 if __name__ == "__main__":

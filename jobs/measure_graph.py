@@ -6,10 +6,7 @@ sessions. `python -m jobs.measure_graph --store DIR [--profile cluster]`; on Spa
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import polars as pl
 import pyarrow.compute as pc
@@ -66,19 +63,22 @@ def _tables(lake: Lake, catalogue: Catalogue, engines: Engines) -> tuple[pl.Data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Measure the graph of the newest snapshot: components, hubs, counts.")
-    parser.add_argument("--store", help="folder or URL of the store; default ./store or ENGRAPH_STORE")
-    parser.add_argument("--profile", choices=("local", "cluster"), default="local", help="where it runs")
-    parser.add_argument("--config", type=Path, help="settings; default engraph.toml beside the store")
-    given = parser.parse_args(arguments)
-    settings = load_settings(given.store, given.config)
-    lake = Lake(settings.store)
-    snapshot = snapshots.current(lake)
-    if snapshot is None:
-        raise StoreError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE`")
-    with engines_of(given.profile, settings) as engines:
-        print(json.dumps(measure_graph(lake, snapshot.catalogue(), engines), indent=2))
-    return 0
+    """Measure alone: `python -m jobs.measure_graph --store DIR`."""
+    from jobs import alone
+
+    given = alone.parser_of("Measure the graph of the newest snapshot: components, hubs, counts.").parse_args(arguments)
+
+    def job() -> dict:
+        settings = load_settings(given.store, given.config)
+        lake = Lake(settings.store)
+        snapshots.open_store(lake)
+        snapshot = snapshots.current(lake)
+        if snapshot is None:
+            raise StoreError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE`")
+        with engines_of(given.profile, settings) as engines:
+            return measure_graph(lake, snapshot.catalogue(), engines)
+
+    return alone.told(job)
 
 
 if __name__ == "__main__":

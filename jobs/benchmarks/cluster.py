@@ -7,9 +7,7 @@ the `seconds`; the gain of workers the ratio of embedding with one encoder to em
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.benchmarks.ingest import COMMAND
@@ -42,8 +40,8 @@ def measure(turns: int, *, progress: Progress = silent) -> list[dict]:
 def _ingest(corpus: Path, folder: Path, profile: str, workers: int) -> dict:
     folder.mkdir()
     command = ["ingest", str(corpus), "--store", str(folder / "store"), "--profile", profile, "--json"]
-    with _environment({"ENGRAPH_WORKERS": str(workers)}):
-        ran = run_python(["-c", COMMAND, *command], folder)
+    (folder / "engraph.toml").write_text(f"workers = {workers}\n")  # the settings beside the store
+    ran = run_python(["-c", COMMAND, *command], folder)
     made = json.loads(ran.out)
     seconds = {stage["stage"]: stage["seconds"] for stage in made["stages"]}
     return {
@@ -58,21 +56,3 @@ def _ingest(corpus: Path, folder: Path, profile: str, workers: int) -> dict:
         "peak_rss_mb": None if ran.peak_mb is None else round(ran.peak_mb),
         "measured": f"`engraph ingest` of made-up conversations on {cores()} cores, profile by profile",
     }
-
-
-class _environment:
-    """Variables for the commands started inside."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self.variables = variables
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.variables}
-        os.environ.update(self.variables)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value

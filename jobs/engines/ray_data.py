@@ -53,7 +53,6 @@ class RayEngine:
 
     def __init__(self, settings: RaySettings) -> None:
         self.settings = settings
-        self._started_here = False
 
     def map(self, call: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R | Failed]]:
         blob = ray.put(ray.cloudpickle.dumps(call))
@@ -95,7 +94,7 @@ class RayEngine:
         return int(ray.cluster_resources().get("CPU", 1))
 
     def __enter__(self) -> RayEngine:
-        self._started_here = ray_session.start(self.settings)
+        ray_session.start(self.settings)
         return self
 
     def __exit__(

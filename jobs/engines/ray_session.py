@@ -26,8 +26,8 @@ os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "5000")
 os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "4")
 
 
-def start(settings: RaySettings) -> bool:
-    """Join the cluster at `settings.address`, or start one on this machine; returns whether it was started here.
+def start(settings: RaySettings) -> None:
+    """Join the cluster at `settings.address`, or start one on this machine.
 
     Raises:
         EngraphError: nobody answers at the address, the token is not the cluster's, or versions differ.
@@ -52,7 +52,6 @@ def start(settings: RaySettings) -> bool:
     except Exception as error:  # Ray raises RuntimeError, ConnectionError, AuthenticationError and its own
         raise EngraphError(_told(error, settings.address)) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return settings.address is None
 
 
 def stop() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,8 @@ class SparkEngine:
                         else:
                             spool.add(number, kind, _from_ipc(payload.as_buffer()))
                 if number != TROUBLE:
-                    yield _batch(number, "", pickle.dumps(attempt(_gather(ending), (number, spool))))
+                    gathered = attempt(partial(_unpickled(ending), number), spool.under(number))
+                    yield _batch(number, "", pickle.dumps(gathered))
 
         schema = "key long, kind string, payload binary"
         try:
@@ -145,15 +147,15 @@ class SparkEngine:
         """Rows of filesets as a DataFrame, read by the workers through the store's own filesystem, a file a task."""
         files = lake.files(filesets)
         schema = pa.schema([TABLES[name].schema.field(column) for column in columns])
-        work = self.spark.sparkContext.broadcast(cloudpickle.dumps((lake, files)))
+        work = self._broadcast((lake, files))
 
         def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             lake, files = _unpickled(work)
             for batch in batches:
                 for row in batch.column(0).to_pylist():
-                    with lake.fs.open(files[row], "rb") as file:
-                        for found in pq.ParquetFile(file).iter_batches(columns=list(columns)):
-                            yield found.select(columns).cast(schema)
+                    whole = pa.BufferReader(lake.fs.cat_file(files[row]))
+                    for found in pq.ParquetFile(whole).iter_batches(columns=list(columns)):
+                        yield found.select(columns).cast(schema)
 
         return self._range(len(files)).mapInArrow(read, from_arrow_schema(schema))
 
@@ -230,21 +232,6 @@ def _spread(spread: Callable[[Any], Iterable[Piece]], item: Any) -> Iterator[pa.
 
 def _next(pieces: Iterator[Piece]) -> Piece | None:
     return next(pieces, None)
-
-
-class _Gathering:
-    """Calls `gather` on a key's pieces, with the pair that `attempt` passes on."""
-
-    def __init__(self, gather: Callable[[int, Pieces], Any]) -> None:
-        self.gather = gather
-
-    def __call__(self, keyed: tuple[int, Spool]) -> Any:
-        key, spool = keyed
-        return self.gather(key, spool.under(key))
-
-
-def _gather(ending: Any) -> _Gathering:
-    return _Gathering(_unpickled(ending))
 
 
 _unpickled_last: dict[Any, Any] = {}
