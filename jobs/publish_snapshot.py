@@ -30,6 +30,8 @@ def publish_snapshot(
     *,
     encode: Callable[[list[str]], np.ndarray],
     force: str | None = None,
+    reason: str | None = None,
+    flow_run: str | None = None,
 ) -> Snapshot | None:
     """Publish the run's catalogue as the next snapshot; None when it equals the parent's.
 
@@ -38,7 +40,7 @@ def publish_snapshot(
         PublishConflict: another writer was faster.
     """
     if parent is not None and (run.catalogue, index) == (run.parent, parent.index):
-        return None
+        return None  # `redone` counts only where it changed a fileset
     with run.timed("publish") as piece:
         con = connect(run.lake, run.catalogue)
         rows = row_counts(con, run.catalogue)
@@ -62,6 +64,9 @@ def publish_snapshot(
             rows=rows,
             gates=gates,
             forced=force if failed else None,
+            reason=reason or None,
+            flow_run=flow_run,
+            redone=run.redone,
         )
         snapshots.publish(run.lake, snapshot)
         piece.rows_out = 1

@@ -158,7 +158,11 @@ class Gate(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """One version of the whole store."""
+    """One version of the whole store.
+
+    `flow_run` is the address of the Prefect run that published it, `reason` what somebody gave for it; `redone` counts how often a
+    stage was asked for anew on a day (`2026-03-01/extract`), which is part of its fingerprint there.
+    """
 
     format: int = FORMAT
     number: int
@@ -173,6 +177,9 @@ class Snapshot(BaseModel):
     gates: list[Gate] = Field(default_factory=list)
     restored_from: int | None = None
     forced: str | None = None
+    reason: str | None = None
+    flow_run: str | None = None
+    redone: dict[str, int] = Field(default_factory=dict)
 
     def catalogue(self) -> Catalogue:
         return Catalogue.from_json(self.filesets)

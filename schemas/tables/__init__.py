@@ -4,6 +4,7 @@ from schemas.table import TableSchema
 from schemas.tables import (
     assignments,
     clusters,
+    corpus_days,
     documents,
     edges,
     embeddings,
@@ -28,6 +29,7 @@ TABLES: dict[str, TableSchema] = {
     for module in (
         assignments,
         clusters,
+        corpus_days,
         documents,
         edges,
         embeddings,
