@@ -50,7 +50,10 @@ class NightlyForm(Form):
 
     corpora: list[str] = Field(default=[], description="Names in [corpora] of the settings; none means all.")
     max_parallel: int = Field(
-        default=7, ge=1, le=366, description="Days taken together between two snapshots: read at once, published once."
+        default=7,
+        ge=1,
+        le=366,
+        description="Days worked on together: published at once, and the store is free for others before the next ones.",
     )
 
 
@@ -72,7 +75,10 @@ class BackfillForm(Form):
         "has changed since. all: compute again whatever is there.",
     )
     max_parallel: int = Field(
-        default=7, ge=1, le=366, description="Days taken together between two snapshots: read at once, published once."
+        default=7,
+        ge=1,
+        le=366,
+        description="Days worked on together: published at once, and the store is free for others before the next ones.",
     )
     newest_first: bool = Field(default=False, description="Publish the newest days first.")
     dry_run: bool = Field(default=False, description="Only say what would be done.")
