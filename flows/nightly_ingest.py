@@ -14,7 +14,7 @@ from flows.take_days import Taken, take_days
 from jobs.plan_backfill import Plan, plan_nightly, refuse_nothing_configured
 from jobs.store import snapshots
 from jobs.store.lake import Lake
-from schemas.forms import NightlyForm
+from schemas.forms import Asked, NightlyForm
 from schemas.manifest import Snapshot
 from schemas.settings import Settings
 
@@ -33,7 +33,7 @@ def take_planned(
     title: str,
     plan: Plan,
     settings: Settings,
-    form: steps.Form,
+    form: Asked,
     *,
     at_once: int,
     newest_first: bool = False,
@@ -53,9 +53,7 @@ def take_planned(
         engines=steps.engines(settings, form),
         steps=steps.TaskSteps(board),
     )
-    board.rows = {row.day: row for row in steps.current_grid(settings)}
-    board.done = board.steps
-    board.show(now=True)
+    board.finish(steps.current_grid(settings))
     text = account(title.capitalize(), plan, taken, parent, settings, Lake(settings.store).url)
     create_markdown_artifact(text, key=f"{name}-account", description=f"What the {title} did")
     tell_outcome(taken, settings)

@@ -6,6 +6,7 @@ no result, because the ledger and the manifests are the truth.
 
 import datetime as dt
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from uuid import UUID
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.tasks import Task, exponential_backoff
@@ -27,7 +30,7 @@ from jobs.plan_backfill import PlannedDay
 from jobs.store import snapshots
 from jobs.store.lake import Lake
 from schemas.errors import GateFailed, SchemaMismatch, UsageError
-from schemas.forms import Form
+from schemas.forms import Asked
 from schemas.manifest import Snapshot
 from schemas.settings import Settings, load_settings
 
@@ -43,6 +46,7 @@ HOPELESS = (UsageError, GateFailed, SchemaMismatch)
 STAGE_TIMEOUT_S = 6 * 3600
 SHOWN_EVERY_S = 2.0
 GRID_DAYS = 62
+GRID_WORDS = "Rows of each stage by day. ✔ done, · not taken yet, … being worked on, ↻ stale, ✘ failed."
 
 
 def worker_settings() -> Settings:
@@ -51,7 +55,7 @@ def worker_settings() -> Settings:
     return load_settings(None, Path(config) if config else None)
 
 
-def surroundings(settings: Settings, form: Form, **more: Any) -> Surroundings:
+def surroundings(settings: Settings, form: Asked, **more: Any) -> Surroundings:
     """What a build of this flow run needs."""
     now = dt.datetime.now(dt.UTC)
     log = get_run_logger()
@@ -60,7 +64,7 @@ def surroundings(settings: Settings, form: Form, **more: Any) -> Surroundings:
     )
 
 
-def engines(settings: Settings, form: Form) -> Callable[[], Engines]:
+def engines(settings: Settings, form: Asked) -> Callable[[], Engines]:
     """Makes the engines of the form's profile, for each build anew."""
     return lambda: engines_of(form.profile, settings)
 
@@ -93,21 +97,23 @@ def stage_task(stage: str, day: dt.date | None) -> Task:
 
 
 class Board:
-    """What the UI shows of a run while it works: the grid day x stage, and how far it is. Refreshed every two seconds at most."""
+    """What the UI shows of a run while it works: the grid day x stage, and how far it is. Two artifacts, rewritten in place every two
+    seconds at most."""
 
     def __init__(self, name: str, rows: list[GridRow], steps: int) -> None:
         self.name, self.steps, self.done = name, max(steps, 1), 0
         self.rows = {row.day: row for row in rows}
         self._begun = time.monotonic()
         self._shown = 0.0
-        made = create_progress_artifact(0.0, key=f"{name}-progress", description="starting")
-        assert isinstance(made, UUID)  # in a flow that is not async
-        self._progress = made
+        grid = create_table_artifact(_grid_table(rows), key=f"{name}-grid", description=GRID_WORDS)
+        progress = create_progress_artifact(0.0, key=f"{name}-progress", description="starting")
+        assert isinstance(grid, UUID) and isinstance(progress, UUID)  # in a flow that is not async
+        self._grid, self._progress = grid, progress
 
-    def cell(self, day: dt.date, stage: str, state: str) -> None:
-        row = self.rows.setdefault(day, GridRow(day))
-        if stage in STAGES:
-            row.cell(stage).state = state
+    def cell(self, day: dt.date, stage: str, state: str, rows: int) -> None:
+        """One cell of the grid changed."""
+        cell = self.rows.setdefault(day, GridRow(day)).cell(stage)
+        cell.state, cell.rows = state, max(cell.rows, rows)
         self.show()
 
     def step(self) -> None:
@@ -115,15 +121,21 @@ class Board:
         self.done += 1
         self.show()
 
+    def finish(self, rows: list[GridRow]) -> None:
+        """Show what the store has now."""
+        self.rows, self.done = {row.day: row for row in rows}, self.steps
+        self.show(now=True)
+
     def show(self, *, now: bool = False) -> None:
         if not now and time.monotonic() - self._shown < SHOWN_EVERY_S:
             return
         self._shown = time.monotonic()
-        show_grid(self.name, list(self.rows.values()))
+        table = json.dumps(_grid_table(list(self.rows.values())))
+        get_client(sync_client=True).update_artifact(self._grid, ArtifactUpdate(data=table))
         share = min(self.done / self.steps, 1.0)
-        update_progress_artifact(self._progress, 100 * share, description=self._words(share))
+        update_progress_artifact(self._progress, 100 * share, description=self._words())
 
-    def _words(self, share: float) -> str:
+    def _words(self) -> str:
         seconds = time.monotonic() - self._begun
         if not self.done:
             return f"0 of {self.steps} steps"
@@ -133,22 +145,17 @@ class Board:
         )
 
 
-def show_grid(name: str, rows: list[GridRow]) -> None:
-    """The grid day x stage as a table artifact, newest day first."""
+def _grid_table(rows: list[GridRow]) -> list[dict[str, str]]:
+    """The grid as rows of text, newest day first; notes only where there are any."""
     newest = sorted(rows, key=lambda row: row.day, reverse=True)[:GRID_DAYS]
+    noted = any(row.why for row in newest)
     table = [
-        {
-            "day": row.day.isoformat(),
-            **{stage: str(row.cells.get(stage, Cell())) for stage in STAGES},
-            "": "; ".join(row.why),
-        }
+        {"day": row.day.isoformat()}
+        | ({"note": "; ".join(row.why)} if noted else {})
+        | {stage: str(row.cells.get(stage, Cell())) for stage in STAGES}
         for row in newest
     ]
-    create_table_artifact(
-        table or [{"day": "no day yet"}],
-        key=f"{name}-grid",
-        description="Rows of each stage by day. ✔ published · not taken yet, … being worked on, ↻ stale, ✘ failed.",
-    )
+    return table or [{"day": "no day yet"}]
 
 
 def current_grid(settings: Settings) -> list[GridRow]:
@@ -165,18 +172,18 @@ class TaskSteps:
         self.board, self.log = board, get_run_logger()
 
     def run(self, stage: str, day: dt.date | None, call: Callable[[], T]) -> T:
-        begun = time.perf_counter()
         try:
             found: Any = stage_task(stage, day)(call)
         except Exception as problem:
             self.log.error("stage=%s day=%s status=failed error=%s", stage, day, problem)
             raise
-        self.log.info("stage=%s day=%s status=done seconds=%.2f", stage, day, time.perf_counter() - begun)
         self.board.step()
         return found
 
-    def note(self, day: dt.date, stage: str, state: str) -> None:
-        self.board.cell(day, stage, state)
+    def note(self, day: dt.date, stage: str, state: str, rows: int = 0) -> None:
+        if state == "done":
+            self.log.info("stage=%s day=%s status=done rows_written=%d", stage, day, rows)
+        self.board.cell(day, stage, state, rows)
 
 
 def steps_of(planned: list[PlannedDay], at_once: int) -> int:

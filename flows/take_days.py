@@ -36,8 +36,8 @@ class Steps(Protocol):
         """Run a step; `day` is None for steps of the whole draft."""
         ...
 
-    def note(self, day: dt.date, stage: str, state: str) -> None:
-        """A cell of the grid day x stage changed: running, done, failed, published."""
+    def note(self, day: dt.date, stage: str, state: str, rows: int = 0) -> None:
+        """A cell of the grid day x stage changed: running, done (with the rows just written), failed or stale."""
         ...
 
 
@@ -47,7 +47,7 @@ class AtOnce:
     def run(self, stage: str, day: dt.date | None, call: Callable[[], T]) -> T:
         return call()
 
-    def note(self, day: dt.date, stage: str, state: str) -> None:
+    def note(self, day: dt.date, stage: str, state: str, rows: int = 0) -> None:
         pass
 
 
@@ -202,7 +202,7 @@ def _read(build: Build, source: CorpusDay, outcome: Outcome, steps: Steps, *, ag
         outcome.read = build.run.report("read").rows_in - before
     except Exception as problem:
         outcome.status, outcome.error = "failed", one_line(problem)
-    steps.note(outcome.day, "read", outcome.status)
+    steps.note(outcome.day, "read", outcome.status, outcome.read - outcome.quarantined)
 
 
 def _read_source(build: Build, source: CorpusDay, again: bool) -> int:
@@ -214,12 +214,13 @@ def _read_source(build: Build, source: CorpusDay, again: bool) -> int:
 
 def _step(build: Build, stage: str, day: dt.date, buckets: list[int], steps: Steps) -> None:
     steps.note(day, stage, "running")
+    before = build.run.report(stage).rows_out
     try:
         steps.run(stage, day, partial(build.bring_up, stage, day, buckets))
     except BaseException:
         steps.note(day, stage, "failed")
         raise
-    steps.note(day, stage, "done")
+    steps.note(day, stage, "done", build.run.report(stage).rows_out - before)
 
 
 def _follow(build: Build, day: dt.date, buckets: list[int], steps: Steps, followed: list[dt.date]) -> None:
