@@ -97,8 +97,10 @@ def stage_task(stage: str, day: dt.date | None) -> Task:
 
 
 class Board:
-    """What the UI shows of a run while it works: the grid day x stage, and how far it is. Two artifacts, rewritten in place every two
-    seconds at most."""
+    """What the UI shows of a run while it works: the grid day x stage, and how far it is.
+
+    Two artifacts, rewritten in place every two seconds at most.
+    """
 
     def __init__(self, name: str, rows: list[GridRow], steps: int) -> None:
         self.name, self.steps, self.done = name, max(steps, 1), 0
