@@ -12,7 +12,7 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from flows.command_line import bench, doctor, evaluate, ingest, recall, snapshots, sql, status
+from flows.command_line import bench, deploy, doctor, evaluate, ingest, metrics, recall, serve, snapshots, sql, status
 from schemas.errors import EngraphError, UsageError
 
 app = typer.Typer(
@@ -29,6 +29,9 @@ app.command("sql")(sql.sql)
 app.command("status")(status.status)
 app.add_typer(snapshots.app, name="snapshots")
 app.command("evaluate")(evaluate.evaluate)
+app.command("serve")(serve.serve)
+app.command("deploy")(deploy.deploy)
+app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 
