@@ -32,9 +32,9 @@ ABOUT_STORE = "{{ event.resource.name }}: {{ event.payload }} ({{ event.resource
 ABOUT_RUN = "{{ flow.name }} / {{ flow_run.name }} is {{ flow_run.state.name }}. {{ flow_run|ui_url }}"
 
 
-def automations(notify: Notify, block: UUID | None) -> list[AutomationCore]:
+def automations(notify: Notify, block: UUID | None, *, silence_s: int = SILENCE_SECONDS) -> list[AutomationCore]:
     """Everything that is watched: with the block's id all of it, without only what needs no block."""
-    found = [_zombies(block)]
+    found = [_zombies(block, silence_s)]
     if block:
         found += [
             _stale_snapshot(notify, block),
@@ -91,18 +91,18 @@ def _late_run(block: UUID) -> AutomationCore:
     )
 
 
-def _zombies(block: UUID | None) -> AutomationCore:
+def _zombies(block: UUID | None, silence_s: int) -> AutomationCore:
     """A run whose machine died says nothing any more; until it is called crashed it holds its slots."""
     crash = ChangeFlowRunState(
         name=None,
         force=False,
         state=StateType.CRASHED,
-        message=f"No heartbeat for {SILENCE_SECONDS} s: its worker or machine has died. Retry it to go on where it stopped.",
+        message=f"No heartbeat for {silence_s} s: its worker or machine has died. Retry it to go on where it stopped.",
     )
     ends = {f"prefect.flow-run.{state}" for state in NOT_RUNNING}
     return AutomationCore(
         name=ZOMBIES,
-        description=f"Marks a run Crashed that has sent no heartbeat for {SILENCE_SECONDS} seconds, which frees its slots.",
+        description=f"Marks a run Crashed that has sent no heartbeat for {silence_s} seconds, which frees its slots.",
         trigger=EventTrigger(
             after={HEARTBEAT},
             expect={HEARTBEAT, *ends},
@@ -111,7 +111,7 @@ def _zombies(block: UUID | None) -> AutomationCore:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=SILENCE_SECONDS),
+            within=timedelta(seconds=silence_s),
         ),
         actions=[crash, *(_tell(block, "A run stopped without a word and was marked Crashed.") if block else [])],
     )

@@ -148,8 +148,9 @@ class Laptop:
         """Start a dead worker again. With several workers only missing heartbeats tell whose runs are dead."""
         self.say(f"a worker died and is started again: {worker.last_words()}")
         if len(self.workers) == 1:
+            cut_off = self._in_the_middle()
             end_flow_processes(self.home, STOP_S)
-            asyncio.run(self._ask(self._recover, "its worker died"))
+            asyncio.run(self._ask(self._recover, "its worker died", cut_off))
         worker.start()
 
     def stop(self) -> None:

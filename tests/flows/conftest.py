@@ -394,3 +394,13 @@ def kill_and_rerun(interrupted: Interrupted, cli: Server) -> Callable[..., None]
         shutil.rmtree(store)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """One `engraph serve` with the small flows of tests/flows/prefect_server.py, for all tests that leave it as it was."""
+    from tests.flows.prefect_server import running_serve, small_plan
+
+    folder = tmp_path_factory.mktemp("served")
+    with running_serve(folder / "store", deployments=small_plan(folder / "flows")) as serve:
+        yield serve
