@@ -42,12 +42,16 @@ def test_the_kustomization_names_what_is_there(folder):
     assert set(kustomization["resources"]) == there
 
 
-@pytest.mark.parametrize(("folder", "name"), [("prefect", "postgres"), ("prefect", "prefect-server"), ("monitoring", "metrics")])
+@pytest.mark.parametrize(
+    ("folder", "name"), [("prefect", "postgres"), ("prefect", "prefect-server"), ("monitoring", "metrics")]
+)
 def test_pods_are_restricted_and_hold_no_secret_in_clear(folder, name):
     pod = workload(folder, name)["spec"]
     [container] = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] and container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] and container["securityContext"]["capabilities"] == {
+        "drop": ["ALL"]
+    }
     assert container["resources"]["limits"].keys() == {"cpu", "memory"}
     for variable, value in environment(container).items():
         if is_secret(variable) or variable.endswith("CONNECTION_URL"):
@@ -69,7 +73,11 @@ def test_the_server_is_the_one_that_workers_look_for_and_keeps_its_leases():
 
 def test_heartbeats_are_as_the_automation_expects_them():
     settings = object_of("ConfigMap", "engraph-settings")["data"]
-    for name in ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "PREFECT_CLIENT_MAX_RETRIES", "PREFECT_WORKER_ENABLE_CANCELLATION"):
+    for name in (
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY",
+        "PREFECT_CLIENT_MAX_RETRIES",
+        "PREFECT_WORKER_ENABLE_CANCELLATION",
+    ):
         assert settings[name] == DEFAULTS[name]
 
 
