@@ -1,7 +1,7 @@
 """Measure the store for Prometheus: what ran, how long, how old the newest snapshot is, how well it recalls.
 
-A collector reads when it is scraped. Files of the ledger never change, so each is read once and its rows are added to totals; a scrape of a
-store that stands still lists two folders, however long its history.
+A collector reads when it is scraped. Files of the ledger never change, so each is read once and its rows are added to totals;
+a scrape of a store that stands still lists two folders, however long its history.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Automations: what Prefect watches and whom it tells, as code. The user chooses the notification block: `[notify] block`.
 
-Flows emit events about the store (`engraph.*`); Prefect itself emits those about runs. Without a block nobody could be told, so only the
-automation that acts by itself (Crash zombie flows) is made, and the others are taken away.
+Flows emit events about the store (`engraph.*`); Prefect itself emits those about runs. Without a block nobody could be told,
+so only the automation that acts by itself (Crash zombie flows) is made, and the others are taken away.
 """
 
 from collections.abc import Callable

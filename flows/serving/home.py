@@ -1,4 +1,4 @@
-"""The home of a laptop's Prefect: a folder beside the store with its database, its logs and a lock that one `engraph serve` holds."""
+"""The home of a laptop's Prefect: a folder beside the store with database, logs and a lock that one `engraph serve` holds."""
 
 import json
 import os
@@ -59,7 +59,9 @@ def _holder(claim: Path) -> str:
 
 
 def check_database(home: Path, say: Callable[[str], None]) -> None:
-    """Refuse a database that this Prefect cannot use; say when it will be migrated. One that is given by its address is not looked at.
+    """Refuse a database that this Prefect cannot use; say when it will be migrated.
+
+    One that is given by its address is not looked at.
 
     Raises:
         EngraphError: another version of Prefect wrote it, or somebody else is writing to it.

@@ -1,6 +1,6 @@
 """One command for a laptop: a Prefect server, its workers, everything deployed, figures for Prometheus; and a clean stop.
 
-    lock the home -> server -> healthy -> deploy -> recover what a dead serve left -> workers -> wait -> stop in the same order backwards
+    lock the home -> server -> recover what a dead serve left -> deploy -> workers -> wait -> and backwards
 
 A worker or server that dies is started again; the runs of a dead worker go on with the next one.
 """

@@ -1,8 +1,8 @@
 """Runs a Prefect command for as long as the process that started it lives: `python -m flows.serving.leash server start`.
 
-Standard input is a pipe that nobody writes to. It ends when its other end dies, however it dies (SIGKILL too), and then this process ends
-with it. A worker takes its flow runs along, at once and without a word to the server: what is still called Running there is what the next
-start finds and goes on with.
+Standard input is a pipe that nobody writes to. It ends when its other end dies, however it dies (SIGKILL too), and then this
+process ends with it. A worker takes its flow runs along, at once and without a word to the server: what is still called
+Running there is what the next start finds and goes on with.
 """
 
 import os
@@ -29,7 +29,7 @@ def _end_with_parent() -> None:
 
 
 def _kill_worker_and_runs() -> None:
-    """The worker first: it would report its dead runs as crashed, and whether it still can would be a race with the server's end."""
+    """The worker first: it would report its dead runs as crashed, or not, depending on whether the server ends before."""
     worker = os.getpid()
     if os.fork() == 0:
         os.kill(worker, signal.SIGKILL)

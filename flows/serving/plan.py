@@ -1,6 +1,7 @@
 """The plan: what infra/prefect.yaml says, checked, with the schedules that the environment changes.
 
-ENGRAPH_CRON_<NAME> replaces the cron line of a deployment (`off` takes the schedule away), ENGRAPH_CRON_TIMEZONE the time zone of all.
+ENGRAPH_CRON_<NAME> replaces the cron line of a deployment (`off` takes the schedule away), ENGRAPH_CRON_TIMEZONE the time
+zone of all.
 """
 
 import os

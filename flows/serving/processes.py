@@ -1,7 +1,8 @@
 """Processes: those that work on flow runs, found by what Prefect puts into their environment, and how they are ended.
 
-Prefect starts every flow run as a session of its own, so neither a signal to the worker's group nor the worker's death reaches it. All
-that a run starts inherits PREFECT__FLOW_RUN_ID and PREFECT_HOME: these two find the whole tree, on Linux through /proc, else through ps.
+Prefect starts every flow run as a session of its own, so neither a signal to the worker's group nor the worker's death
+reaches it. All that a run starts inherits PREFECT__FLOW_RUN_ID and PREFECT_HOME: these two find the whole tree, on Linux
+through /proc, else through ps.
 """
 
 import os

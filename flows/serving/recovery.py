@@ -1,7 +1,7 @@
 """Recovery: flow runs that a dead worker or machine left in the middle are called what they are, and go on.
 
-It is for a server whose only workers we start ourselves: what no living process of ours works on, nobody works on. On servers with workers
-elsewhere the automation "crash zombie flows" does the first half by missing heartbeats.
+It is for a server whose only workers we start ourselves: what no living process of ours works on, nobody works on. On servers
+with workers elsewhere the automation "crash zombie flows" does the first half by missing heartbeats.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,8 +59,8 @@ async def recover(
 ) -> None:
     """End runs that nobody works on: Cancelled where that was asked for, else Crashed, and then again Scheduled where that is safe.
 
-    The run keeps its id, its parameters and its page; the messages of its states tell what happened. `runs` are as they were when their
-    processes were last seen: one that has come to its own end meanwhile is left alone.
+    The run keeps its id, its parameters and its page; the messages of its states tell what happened. `runs` are as they were
+    when their processes were last seen: one that has come to its own end meanwhile is left alone.
     """
     for seen in runs:
         state = (await client.read_flow_run(seen.id)).state
@@ -86,8 +86,8 @@ async def recover(
 async def free_slots(client: PrefectClient, plan: Plan) -> list[str]:
     """Give back all slots of our limits, while nothing runs; returns the names of those that were held.
 
-    Slots are kept in the database and the leases that would free them beside it, so a crash between the two can leave a slot that no lease
-    knows and nothing ever gives back.
+    Slots are kept in the database and the leases that would free them beside it, so a crash between the two can leave a slot
+    that no lease knows and nothing ever gives back.
     """
     ours = {f"tag:{tag}" for tag in plan.definitions.tag_limits}
     ours |= {f"deployment:{id}" for id in await deployment_names(client, plan)}

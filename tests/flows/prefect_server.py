@@ -184,11 +184,8 @@ class Serve:
 
     def processes(self) -> list[int]:
         """Living processes of this serve: itself, its children, and all that works on flow runs."""
-        return [
-            pid
-            for pid in {self.process.pid, *self.children(), *sum(flow_processes(self.home).values(), [])}
-            if alive(pid)
-        ]
+        of_runs = {pid for pids in flow_processes(self.home).values() for pid in pids}
+        return [pid for pid in {self.process.pid, *self.children()} | of_runs if alive(pid)]
 
     def children(self) -> list[int]:
         """Server and workers, found by their PREFECT_HOME."""

@@ -1,4 +1,7 @@
-"""`engraph serve` as a real process: it comes up whole, says why when it cannot, stops without a trace, and finds cut-off runs again."""
+"""`engraph serve` as a real process:
+
+it comes up whole, says why when it cannot, stops without a trace, and finds cut-off runs again.
+"""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def publish(lake, number, *, age_s, rows):
     snapshots.publish(
         lake,
         Snapshot(
-            number=number, parent=number - 1 or None, created_at=made, run_id="r1", encoder="e", identity="i", filesets={}, index={},
-            rows=rows,
+            number=number, parent=number - 1 or None, created_at=made, run_id="r1", encoder="e", identity="i", filesets={},
+            index={}, rows=rows,
         ),
     )  # fmt: skip
 
