@@ -39,7 +39,7 @@ class StoreCollector(Collector):
         self._lake: Lake | None = None
         self._seen: dict[str, set[str]] = {"runs": set(), "evaluations": set()}
         self._runs: Counter[tuple[str, str]] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
         self._recall: dict[tuple[str, str], tuple[dt.datetime, float]] = {}
         self._snapshot: Snapshot | None = None
 
@@ -84,7 +84,7 @@ class StoreCollector(Collector):
         sums = rows.group_by(["stage", "status"]).aggregate([("seconds", "sum"), ("stage", "count")])
         for row in sums.to_pylist():
             self._runs[row["stage"], row["status"]] += row["stage_count"]
-            self._seconds[row["stage"]] += row["seconds_sum"] or 0.0
+            self._seconds[row["stage"]] = self._seconds.get(row["stage"], 0.0) + (row["seconds_sum"] or 0.0)
 
     def _add_evaluations(self, rows: pa.Table) -> None:
         for row in rows.to_pylist():
