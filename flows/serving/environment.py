@@ -20,9 +20,10 @@ DEFAULTS = {
     "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "10",  # a queued run looks again this often; 30 by default
     "PREFECT_SERVER_DATABASE_TIMEOUT": "30",  # SQLite under load says "database is locked" after 10
-    "PREFECT_CLIENT_MAX_RETRIES": "10",  # each waits longer: minutes without a server are survived
+    "PREFECT_CLIENT_MAX_RETRIES": "7",  # the n-th waits 2^n seconds: four minutes without a server are survived
     "PREFECT_WORKER_QUERY_SECONDS": "3",
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+    "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "10",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PYTHONUNBUFFERED": "1",
 }

@@ -402,5 +402,10 @@ def served(tmp_path_factory):
     from tests.flows.prefect_server import running_serve, small_plan
 
     folder = tmp_path_factory.mktemp("served")
-    with running_serve(folder / "store", deployments=small_plan(folder / "flows")) as serve:
+    impatient = {  # seconds instead of tens of them, so that tests of lateness and silence need not wait
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "2",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
+        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "1",
+    }
+    with running_serve(folder / "store", deployments=small_plan(folder / "flows"), **impatient) as serve:
         yield serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,36 +14,51 @@ import pytest
 import yaml
 from packaging.version import Version
 
+import flows.serving.deploy
+from flows.serving.deploy import connect
 from flows.serving.plan import find_plan, read_plan
 from schemas.errors import UsageError
+from schemas.notify import Notify
 from tests.flows.prefect_server import SMALL_PLAN, engraph, environment, until
 
 PLAN = find_plan(None)
 
 
 @pytest.fixture
-def deploy(served, tmp_path):
+def deploy(served, tmp_path, monkeypatch):
     """Deploy a plan to the served server; what changed, by (kind, name). The small plan is put back at the end."""
     file = tmp_path / "prefect.yaml"
+    monkeypatch.syspath_prepend(served.home.parent / "flows")
 
-    def run(change=lambda plan: None, **more):
+    async def apply(plan):
+        async with connect(served.api) as client:
+            return await flows.serving.deploy.deploy(client, plan, Notify(), lambda line: None)
+
+    def run(change=lambda plan: None, **variables):
         plan = yaml.safe_load(SMALL_PLAN)
         change(plan)
         file.write_text(yaml.safe_dump(plan))
-        modules = served.home.parent / "flows"
-        env = environment(modules, PREFECT_API_URL=served.api, PREFECT_HOME=str(tmp_path / "home"), **more)
-        done = engraph("deploy", "--deployments", file, "--json", env=env)
-        assert done.returncode == 0, done.stderr
-        return {(c["kind"], c["name"]): c for c in json.loads(done.stdout)}
+        return {(c.kind, c.name): c for c in asyncio.run(apply(read_plan(file, variables)))}
 
     yield run
     run()
 
 
+def test_the_command_says_what_it_did_and_the_second_time_that_is_nothing(served, tmp_path):
+    file = tmp_path / "prefect.yaml"
+    file.write_text(SMALL_PLAN)
+    env = environment(served.home.parent / "flows", PREFECT_API_URL=served.api, PREFECT_HOME=str(tmp_path / "home"))
+    done = engraph("deploy", "--deployments", file, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    changes = json.loads(done.stdout)
+    assert {c["kind"] for c in changes} == {"work pool", "work queue", "tag limit", "deployment", "automation"}
+    assert {c["done"] for c in changes} == {"unchanged"}, changes
+
+
 def test_deploying_again_changes_nothing_and_keeps_the_scheduled_runs(served, deploy):
     before = {r["id"] for r in served.scheduled("nightly-ingest")}
     done = deploy()
-    assert {c["done"] for c in done.values()} == {"unchanged"}, done
+    assert {c.done for c in done.values()} == {"unchanged"}, done
     assert {r["id"] for r in served.scheduled("nightly-ingest")} == before != set()
 
 
@@ -53,11 +69,11 @@ def test_changed_limits_priorities_and_schedules_are_updated_and_nothing_else_is
         plan["deployments"][1]["concurrency_limit"] = {"limit": 4, "collision_strategy": "ENQUEUE"}
 
     done = deploy(change, ENGRAPH_CRON_NIGHTLY_INGEST="30 3 * * *", ENGRAPH_CRON_TIMEZONE="Europe/Berlin")
-    updated = {key for key, c in done.items() if c["done"] == "updated"}
+    updated = {key for key, c in done.items() if c.done == "updated"}
     assert updated == {
         ("tag limit", "engraph-index"), ("work queue", "backfill"), ("deployment", "backfill"), ("deployment", "nightly-ingest"),
     }  # fmt: skip
-    assert "1 -> 3" in done["tag limit", "engraph-index"]["detail"]
+    assert "1 -> 3" in done["tag limit", "engraph-index"].detail
     assert served.deployment("backfill")["global_concurrency_limit"]["limit"] == 4
     [schedule] = served.deployment("nightly-ingest")["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("30 3 * * *", "Europe/Berlin")
@@ -88,7 +104,7 @@ def test_prefects_own_command_deploys_the_same(served, deploy, tmp_path):
     arguments = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    changed = {name: c["detail"] for (kind, name), c in deploy().items() if c["done"] != "unchanged"}
+    changed = {name: c.detail for (_, name), c in deploy().items() if c.done != "unchanged"}
     assert not changed
 
 
