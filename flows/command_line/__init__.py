@@ -12,7 +12,7 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from flows.command_line import backfill, bench, doctor, evaluate, ingest, recall, snapshots, sql, status
+from flows.command_line import backfill, bench, deploy, doctor, evaluate, ingest, metrics, recall, serve, snapshots, sql, status
 from schemas.errors import EngraphError, UsageError
 
 app = typer.Typer(
@@ -30,6 +30,9 @@ app.command("status")(status.status)
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(snapshots.app, name="snapshots")
 app.command("evaluate")(evaluate.evaluate)
+app.command("serve")(serve.serve)
+app.command("deploy")(deploy.deploy)
+app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 
