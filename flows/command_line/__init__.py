@@ -12,7 +12,7 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from flows.command_line import bench, doctor, evaluate, ingest, recall, snapshots, sql, status
+from flows.command_line import bench, doctor, evaluate, forget, ingest, recall, snapshots, sql, status
 from schemas.errors import EngraphError, UsageError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("recall")(recall.recall)
 app.command("sql")(sql.sql)
 app.command("status")(status.status)
 app.add_typer(snapshots.app, name="snapshots")
+app.command("forget")(forget.forget)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
