@@ -8,9 +8,9 @@ A second run on the same day finds nothing. History keeps what is archived; forg
 from prefect import flow, task
 
 from flows import upkeep
-from flows.upkeep_steps import STEP, settings, surroundings, table, tell
+from flows.prefect_steps import engines, surroundings, worker_settings
+from flows.upkeep_steps import STEP, table, tell
 from jobs import apply_retention as retention
-from jobs.engines.profile import engines_of
 from schemas.forms import RetentionForm
 
 AS_SETTINGS_SAY = RetentionForm()
@@ -19,7 +19,7 @@ AS_SETTINGS_SAY = RetentionForm()
 @flow(name="apply-retention", flow_run_name="apply retention", persist_result=False)
 def apply_retention(form: RetentionForm = AS_SETTINGS_SAY) -> None:
     """Archive what is older than [[retention]] of the settings allows, and publish."""
-    retention.check(settings().retention)
+    retention.check(worker_settings().retention)
     report = archive_old_units(form)
     tell("apply-retention", report, story(report))
 
@@ -27,9 +27,10 @@ def apply_retention(form: RetentionForm = AS_SETTINGS_SAY) -> None:
 @task(name="archive old units", **STEP)
 def archive_old_units(form: RetentionForm) -> dict:
     """Archive and publish, under the writer's lock."""
-    chosen = settings()
-    engines = engines_of(form.profile, chosen)
-    return upkeep.retain(chosen.retention, surroundings(chosen, form), dry_run=form.dry_run, engines=engines)
+    chosen = worker_settings()
+    return upkeep.retain(
+        chosen.retention, surroundings(chosen, form), dry_run=form.dry_run, engines=engines(chosen, form)()
+    )
 
 
 def story(report: dict) -> list[str]:

@@ -27,8 +27,10 @@ from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.readers import ReadParams, SourceFile
 from schemas.errors import UsageError
-from schemas.manifest import Erasure, Snapshot
+from schemas.manifest import Erasure, Fileset, Snapshot
 from schemas.settings import Settings
+
+LAST = list(DAILY)[-1]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Build:
         self.lake = Lake(around.store)
         self._engines = engines or Engines()
         self._stack = ExitStack()
+        self._brought: set[dt.date] = set()  # days that are up to date with the draft
 
     def __enter__(self) -> "Build":
         around = self.around
@@ -102,10 +105,26 @@ class Build:
     def _embedder(self) -> Embedder:
         return self._stack.enter_context(self.run.engines.embedder(self.run.encoder, self.around.workers))
 
-    def read(self, files: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None) -> int:
+    def read(self, files: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None, again: bool = False) -> int:
         """Bring files into the draft; returns how many of their records are in quarantine."""
         self.refuse_own_files(files)
-        return read_sources(self.run, files, params, day=day)
+        before = self._records()
+        try:
+            return read_sources(self.run, files, params, day=day, again=again)
+        finally:
+            self._changed_from(min((f.day for f in before ^ self._records()), default=None))
+
+    def redo(self, stage: str, day: dt.date) -> None:
+        """Have a stage computed again on a day whose output stands."""
+        self.run.redo(stage, day)
+        self._changed_from(day)
+
+    def _records(self) -> set[Fileset]:
+        return {f for table in ("turns", "documents") for f in self.run.catalogue.select(table)}
+
+    def _changed_from(self, day: dt.date | None) -> None:
+        if day is not None:
+            self._brought = {d for d in self._brought if d < day}
 
     def refuse_own_files(self, files: Sequence[SourceFile]) -> None:
         """A store that eats itself would grow with every ingest. Raises `UsageError`."""
@@ -118,15 +137,16 @@ class Build:
             raise UsageError(f"{own[0]} belongs to the store itself: give a source that does not hold the store")
 
     def bring_up(self, stage: str, day: dt.date, buckets: Sequence[int]) -> None:
-        """Run one stage on one day of the draft, as far as it is not up to date."""
-        DAILY[stage](Today(self.run, day, buckets, self._embedder))
+        """Run one stage on one day of the draft, as far as it is not up to date.
 
-    def buckets_of(self, day: dt.date) -> list[int]:
-        """Buckets with records of `day`."""
-        return sorted({f.bucket for table in ("turns", "documents") for f in self.run.catalogue.select(table, day=day)})
+        Days must come in ascending order: what a stage makes of a day rests on what it made of the days before.
+        """
+        DAILY[stage](Today(self.run, day, buckets, self._embedder))
+        if stage == LAST:
+            self._brought.add(day)
 
     def days_left(self) -> list[tuple[dt.date, list[int]]]:
-        """(day, buckets) to look at before publishing, ascending: from a bucket's first stale day on, every day it has records of.
+        """(day, buckets) to bring up before publishing, ascending: from a bucket's first stale day on, every day it has records of.
 
         Days on which only other buckets have records are there too, without buckets: embeddings are shared between buckets and
         belong to the first day that needs them, so a correction of an earlier day can give or take a text.
@@ -140,7 +160,7 @@ class Build:
                     buckets = days.setdefault(fileset.day, set())
                     if fileset.bucket in stale and fileset.day >= stale[fileset.bucket]:
                         buckets.add(fileset.bucket)
-        return [(day, sorted(days[day])) for day in sorted(days)]
+        return [(day, sorted(days[day])) for day in sorted(days) if day not in self._brought]
 
     def _stale_from(self) -> dict[int, dt.date]:
         """bucket -> the first day whose output may differ from the published one; empty when nothing is stale.
@@ -167,11 +187,11 @@ class Build:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """Put the draft back to what it was where the body fails: one bad day must not cost the others."""
-        catalogue, redone = self.run.catalogue.copy(), dict(self.run.redone)
+        catalogue, redone, brought = self.run.catalogue.copy(), dict(self.run.redone), set(self._brought)
         try:
             yield
         except BaseException:
-            self.run.catalogue, self.run.redone = catalogue, redone
+            self.run.catalogue, self.run.redone, self._brought = catalogue, redone, brought
             raise
 
     def index(self) -> dict[str, str]:

@@ -8,8 +8,8 @@ Readers go on meanwhile: pinned snapshots stay, and a reader of the ledger sees 
 from prefect import flow, task
 
 from flows import upkeep
-from flows.upkeep_steps import STEP, settings, surroundings, table, tell
-from jobs.engines.profile import engines_of
+from flows.prefect_steps import engines, surroundings, worker_settings
+from flows.upkeep_steps import STEP, table, tell
 from schemas.forms import CompactForm
 
 USUAL = CompactForm()
@@ -25,9 +25,8 @@ def compact_indexes(form: CompactForm = USUAL) -> None:
 @task(name="keep house", **STEP)
 def keep_house(form: CompactForm) -> dict:
     """All of it under the writer's lock."""
-    chosen = settings()
-    engines = engines_of(form.profile, chosen)
-    return upkeep.compact(form.keep, surroundings(chosen, form), dry_run=form.dry_run, engines=engines)
+    chosen = worker_settings()
+    return upkeep.compact(form.keep, surroundings(chosen, form), dry_run=form.dry_run, engines=engines(chosen, form)())
 
 
 def story(report: dict) -> list[str]:

@@ -9,8 +9,8 @@ from prefect import flow, task
 from prefect.runtime import flow_run
 
 from flows import upkeep
-from flows.upkeep_steps import STEP, settings, surroundings, table, tell
-from jobs.engines.profile import engines_of
+from flows.prefect_steps import engines, surroundings, worker_settings
+from flows.upkeep_steps import STEP, table, tell
 from schemas.forms import ForgetForm
 
 
@@ -34,15 +34,14 @@ def forget(form: ForgetForm) -> None:
 @task(name="look it up", **STEP)
 def look_it_up(form: ForgetForm) -> dict:
     """Rows that would go."""
-    return upkeep.preview(form.what, form.name, surroundings(settings(), form))
+    return upkeep.preview(form.what, form.name, surroundings(worker_settings(), form))
 
 
 @task(name="take it out", **STEP)
 def take_it_out(form: ForgetForm) -> dict:
     """Everything under the writer's lock. Tried again, it gives the receipt of what was done."""
-    chosen = settings()
-    engines = engines_of(form.profile, chosen)
-    receipt = upkeep.forget(form.what, form.name, surroundings(chosen, form), engines=engines)
+    chosen = worker_settings()
+    receipt = upkeep.forget(form.what, form.name, surroundings(chosen, form), engines=engines(chosen, form)())
     return receipt | {"published": not receipt["already"]}
 
 

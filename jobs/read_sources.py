@@ -44,11 +44,16 @@ ORDER = [pa.field("delivery", pa.int32()), pa.field("record", pa.int64()), pa.fi
 Numbered = tuple[int, SourceFile]
 
 
-def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None) -> int:
-    """Bring `sources` in; returns how many of their records are in quarantine (now or from before)."""
+def read_sources(
+    run: Run, sources: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None, again: bool = False
+) -> int:
+    """Bring `sources` in; returns how many of their records are in quarantine (now or from before).
+
+    `again`: open files too whose bytes were delivered before, to look at their records once more.
+    """
     engine = run.engine(STAGE)
-    with run.timed(STAGE, on=engine.name) as piece:
-        known = _known_deliveries(run)
+    with run.timed(STAGE, day=day, on=engine.name) as piece:
+        known = {} if again else _known_deliveries(run)
         forgotten = suppression.load(run.lake)
         reader = FileReader(params, day, run.now.date(), run.info.buckets, frozenset(known), forgotten=forgotten)
         merged = _merged(run, engine, reader, list(enumerate(sources)))

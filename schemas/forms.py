@@ -7,7 +7,7 @@ checked by `BackfillForm.window` and `check_names`, which the command line calls
 import datetime as dt
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,18 +31,23 @@ class StageName(StrEnum):
 
 
 Mode = Literal["missing", "failed", "stale", "all"]
-Profile = Literal["local", "cluster"]
+Profile = Annotated[
+    Literal["local", "cluster"], Field(description="Where stages run: in one process, or on Ray and Spark.")
+]
+Reason = Annotated[str, Field(max_length=500, description="Why; kept in the ledger and shown beside the snapshot.")]
 
 
 class Form(BaseModel):
-    """What all forms have."""
+    """What all forms are. Each lists `profile` and `reason` itself, last: the UI shows fields in the order of their definition."""
 
     model_config = ConfigDict(extra="forbid")
 
-    profile: Profile = Field(default="local", description="Where stages run: in one process, or on Ray and Spark.")
-    reason: str = Field(
-        default="", max_length=500, description="Why; kept in the ledger and shown beside the snapshot."
-    )
+
+class Asked(Protocol):
+    """What every form says besides its own fields."""
+
+    profile: Literal["local", "cluster"]
+    reason: str
 
 
 class NightlyForm(Form):
@@ -50,8 +55,13 @@ class NightlyForm(Form):
 
     corpora: list[str] = Field(default=[], description="Names in [corpora] of the settings; none means all.")
     max_parallel: int = Field(
-        default=7, ge=1, le=366, description="Days taken together between two snapshots: read at once, published once."
+        default=7,
+        ge=1,
+        le=366,
+        description="Days worked on together: published at once, and the store is free for others before the next ones.",
     )
+    profile: Profile = "local"
+    reason: Reason = ""
 
 
 class BackfillForm(Form):
@@ -72,10 +82,15 @@ class BackfillForm(Form):
         "has changed since. all: compute again whatever is there.",
     )
     max_parallel: int = Field(
-        default=7, ge=1, le=366, description="Days taken together between two snapshots: read at once, published once."
+        default=7,
+        ge=1,
+        le=366,
+        description="Days worked on together: published at once, and the store is free for others before the next ones.",
     )
     newest_first: bool = Field(default=False, description="Publish the newest days first.")
     dry_run: bool = Field(default=False, description="Only say what would be done.")
+    profile: Profile = "local"
+    reason: Reason = ""
 
     @model_validator(mode="after")
     def _ordered(self) -> "BackfillForm":
@@ -99,18 +114,24 @@ class CompactForm(Form):
 
     keep: int = Field(default=30, ge=1, le=10_000, description="Snapshots to keep.")
     dry_run: bool = Field(default=False, description="Only say what would be removed.")
+    profile: Profile = "local"
+    reason: Reason = ""
 
 
 class RetentionForm(Form):
     """Time to live, as [[retention]] of the settings says."""
 
     dry_run: bool = Field(default=False, description="Only say what would be archived.")
+    profile: Profile = "local"
+    reason: Reason = ""
 
 
 class EvaluateForm(Form):
     """Labelled sets of [evaluations] against the newest snapshot."""
 
     evaluations: list[str] = Field(default=[], description="Names in [evaluations] of the settings; none means all.")
+    profile: Profile = "local"
+    reason: Reason = ""
 
 
 class ForgetForm(Form):
@@ -120,6 +141,8 @@ class ForgetForm(Form):
     name: str = Field(min_length=1, description="The namespace, or the source reference (as in `sources.source_ref`).")
     confirm: str = Field(description="The same name once more.")
     dry_run: bool = Field(default=False, description="Only say what would be removed.")
+    profile: Profile = "local"
+    reason: Reason = ""
 
     @model_validator(mode="after")
     def _confirmed(self) -> "ForgetForm":

@@ -12,7 +12,7 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from flows.command_line import bench, doctor, evaluate, forget, ingest, recall, snapshots, sql, status
+from flows.command_line import backfill, bench, doctor, evaluate, forget, ingest, recall, snapshots, sql, status
 from schemas.errors import EngraphError, UsageError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("ingest")(ingest.ingest)
 app.command("recall")(recall.recall)
 app.command("sql")(sql.sql)
 app.command("status")(status.status)
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(snapshots.app, name="snapshots")
 app.command("forget")(forget.forget)
 app.command("evaluate")(evaluate.evaluate)
