@@ -219,6 +219,31 @@ def test_archived_units_of_a_forgotten_namespace_are_forgotten_too(copied, cli, 
     assert kept == {"bo", "notes"}
 
 
+def test_a_namespace_of_the_same_bucket_ends_as_if_it_had_been_alone(
+    corpus, ingest, say, forget, differences, tmp_path
+):
+    """Also where the forgotten one came first, so that the bucket's first day is gone and its texts belong to a later day."""
+    other = next(name for name in map("other-{}".format, range(99)) if bucket_of(name, 4) == bucket_of("ann", 4))
+    nights = {
+        "2026-01-05": {"ann": say("ann", "s1", range(4), day="2026-01-05")},
+        "2026-01-06": {
+            "ann": say("ann", "s1", range(4, 6), day="2026-01-05"),
+            other: [row | {"namespace": other} for row in say("ann", "s1", range(3), day="2026-01-06")],
+        },
+        "2026-01-07": {other: say(other, "s2", range(3), day="2026-01-07")},
+    }
+    for day, night in nights.items():
+        for store in ("both", "alone"):
+            for name, rows in night.items():
+                if store == "both" or name == other:
+                    corpus.chat(f"{store}/day={day}/{name}.jsonl", rows)
+    for store in ("both", "alone"):
+        ingest(corpus.folder / store, store=tmp_path / store, day=None)
+    forget(tmp_path / "both", "namespace", "ann")
+    assert differences(tmp_path / "both", tmp_path / "alone") == []
+    assert mentions_of(tmp_path / "both", "ann") == []
+
+
 def test_the_last_namespace_may_be_forgotten(corpus, ingest, say, forget, tmp_path, cli):
     corpus.chat("ann.jsonl", say("ann", "s1", range(4), day="2026-01-02"))
     ingest(corpus.folder, store=tmp_path / "store")
