@@ -121,7 +121,9 @@ def _brought_by(kind: str, records: pa.Table, ids: list[str]) -> list[dict]:
 def _merge_lineage(run: Run, rows: list[dict], day: dt.date, bucket: int) -> list[Fileset]:
     """Add to what is known of who brought what; no fileset where nothing is added."""
     key = TABLES["source_records"].key
-    history = run.lake.read("source_records", run.catalogue.select("source_records", bucket=bucket), columns=[*key])
+    filesets = run.catalogue.select("source_records", bucket=bucket)
+    where = ds.field("record_id").isin(pa.array([r["record_id"] for r in rows], pa.string()))
+    history = run.lake.read("source_records", filesets, columns=[*key], where=where)
     seen = {tuple(r.values()) for r in history.to_pylist()}
     fresh = [r for r in _unique(rows, key) if tuple(r[k] for k in key) not in seen]
     if not fresh:

@@ -1,8 +1,9 @@
-"""Read: files -> turns, documents, quarantine, sources.
+"""Read: files -> turns, documents, quarantine, sources, source_records.
 
 A record is known by the hash of its content and keeps the day of its first arrival, so delivering a file again changes nothing; a
 file whose bytes were delivered before is not even opened. Files are read where the engine runs; their records come together by
-bucket, and each bucket is merged with what it holds. read = new + known + quarantined, for every file.
+bucket, and each bucket is merged with what it holds. read = new + known + quarantined, for every file. What was forgotten is
+refused here (`jobs.store.suppression`), without its payload.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.testing.utilities import prefect_test_harness
 
 import engraph
@@ -38,7 +40,13 @@ def seen() -> tuple[dict[str, str], list[str]]:
 
     async def ask():
         async with get_client() as client:
-            artifacts = await client.read_artifacts()
+            artifacts = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(),
+                flow_run_filter=FlowRunFilter(),
+                task_run_filter=TaskRunFilter(),
+                sort=ArtifactSort.KEY_ASC,
+                limit=100,
+            )
             runs = await client.read_flow_runs()
             return {a.key: a.data for a in sorted(artifacts, key=lambda a: a.created)}, [r.name for r in runs]
 
