@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jobs.apply_retention import settle_archive
 from jobs.build_indexes import STAGE as INDEX
 from jobs.build_indexes import build_indexes
 from jobs.embed_units import STAGING
@@ -26,7 +27,7 @@ from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.readers import ReadParams, SourceFile
 from schemas.errors import UsageError
-from schemas.manifest import Fileset, Snapshot
+from schemas.manifest import Erasure, Fileset, Snapshot
 from schemas.settings import Settings
 
 LAST = list(DAILY)[-1]
@@ -171,6 +172,9 @@ class Build:
         before = self.parent.redone if self.parent else {}
         redone = {dt.date.fromisoformat(k.partition("/")[0]) for k, n in run.redone.items() if before.get(k, 0) != n}
         for table in ("turns", "documents"):
+            for f in run.parent.select(table):
+                if run.catalogue.get(table, f.stage, f.day, f.bucket) is None:  # forgotten
+                    changed[f.bucket] = min(changed.get(f.bucket, f.day), f.day)
             for f in run.catalogue.select(table):
                 published = run.parent.get(table, f.stage, f.day, f.bucket) == f
                 if not (same_stages and published and f.day not in redone):
@@ -191,19 +195,27 @@ class Build:
             raise
 
     def index(self) -> dict[str, str]:
-        """Bring the index shards up to date with the draft; returns bucket -> shard."""
+        """Bring what retention archived and the index shards up to date with the draft; returns bucket -> shard."""
+        settle_archive(self.run)
         if self.parent is not None and self._same_stages() and self.run.catalogue == self.run.parent:
             self.run.report(INDEX)
             return self.parent.index
         return build_indexes(self.run)
 
-    def publish(self, index: dict[str, str], *, force: str | None = None) -> Snapshot | None:
-        """Gates, then the next snapshot; None where nothing has changed."""
+    def publish(
+        self, index: dict[str, str], *, force: str | None = None, as_it_was: bool = False, erased: Erasure | None = None
+    ) -> Snapshot | None:
+        """Gates, then the next snapshot; None where nothing has changed.
+
+        `as_it_was`: stages were not brought up to date, so what another version of them made stays marked as theirs.
+        """
+        standing = self.parent.identity if as_it_was and self.parent else identity(self.run.encoder)
         return publish_snapshot(
             self.run,
             self.parent,
             index,
-            identity(self.run.encoder),
+            standing,
+            erased=erased,
             encode=_query_encoder(self.run.encoder),
             force=force,
             reason=self.around.reason,

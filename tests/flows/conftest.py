@@ -169,6 +169,25 @@ class Server:
             "after": after,
             "listing": str(listing) if listing else None,
         }
+        return self._ask(request)
+
+    def upkeep(
+        self,
+        name: str,
+        store: Path,
+        *,
+        now: str,
+        kill_at: int = 0,
+        after: bool = False,
+        listing: Path | None = None,
+        **arguments: object,
+    ) -> Ran:
+        """Call a function of `flows.upkeep`; `json` is what it returned."""
+        call = {"name": name, "store": str(store), "now": now, "arguments": arguments}
+        listed = str(listing) if listing else None
+        return self._ask({"call": call, "environment": {}, "kill_at": kill_at, "after": after, "listing": listed})
+
+    def _ask(self, request: dict) -> Ran:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
