@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OUTPUT = Path(__file__).resolve().parents[2] / "test-output"
@@ -49,10 +49,11 @@ class RunForm:
         page.goto(f"{ui}/deployments/deployment/{deployment_id}/run")
         page.get_by_text("From Day").wait_for()
 
-    def _field(self, label: str):
+    def _field(self, label: str) -> Locator:
         """The block of the form that carries a label."""
-        words = self.page.get_by_text(label, exact=False).first
-        return words.locator("xpath=ancestor::div[.//button or .//input or .//textarea][1]")
+        words = f"//span[contains(@class,'schema-form-property__label') and starts-with(normalize-space(.),'{label}')]"
+        block = "/ancestor::*[contains(concat(' ',@class,' '),' schema-form-property ')][1]"
+        return self.page.locator(f"xpath={words}{block}")
 
     def date(self, label: str, day: str) -> None:
         """Choose "date" and fill the calendar's own field."""
@@ -65,11 +66,12 @@ class RunForm:
         expect(calendar).to_have_count(0)
 
     def select(self, label: str, value: str) -> None:
-        """Choose from a drop-down list."""
-        self._field(label).locator(".p-select-button__control").click()
-        self.page.get_by_role("option", name=re.compile(rf"^{value}$")).or_(
-            self.page.locator(".p-select-option", has_text=re.compile(rf"^\s*{value}\s*$"))
-        ).first.click()
+        """Choose from a drop-down list, by the keyboard."""
+        control = self._field(label).locator(".p-select-button__control")
+        control.scroll_into_view_if_needed()
+        control.press("Enter")
+        self.page.locator("[class*=select-option]", has_text=re.compile(rf"^\s*{value}\s*$")).first.click()
+        expect(control).to_have_text(value)
 
     def submit(self) -> None:
         """Press the button; the page of the deployment or of the run follows."""
