@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.engines.engine import Failed
 from jobs.engines.isolate import too_many
-from jobs.groups import live_units
+from jobs.groups import current_units
 from jobs.run import Run
 from jobs.store.lake import Lake
 from pipelines.recall import RecallShard, build_shard
@@ -35,11 +37,13 @@ class _Wanted:
         return f"{self.fingerprint}/shard-{self.bucket:04d}"
 
 
-def build_indexes(run: Run) -> dict[str, str]:
-    """Bring all shards up to date, each where the engine runs; returns bucket -> shard id, what a snapshot names."""
-    wanted = [_wanted(run, bucket) for _, bucket in run.catalogue.buckets_of("memory_units")]
-    shards = [w for w in wanted if w is not None]
-    stale = [w for w in shards if not run.lake.exists(f"index/{w.shard_id}/manifest.json")]
+def build_indexes(run: Run, damaged: Collection[str] = ()) -> dict[str, str]:
+    """Bring all shards up to date, each where the engine runs; returns bucket -> shard id, what a snapshot names.
+
+    Those that are missing are built, and those in `damaged` built again: the new one takes the place of the old when it is whole.
+    """
+    shards = _all_wanted(run)
+    stale = [w for w in shards if w.shard_id in damaged or not run.lake.exists(f"index/{w.shard_id}/manifest.json")]
     engine = run.engine(STAGE)
     with run.timed_partitions(STAGE, len(shards)) as log:
         reports = [log.open(None, w.bucket, w.fingerprint) for w in stale]
@@ -51,6 +55,46 @@ def build_indexes(run: Run) -> dict[str, str]:
             report.seconds, report.skipped, report.finished = built.seconds, False, True
             run.progress(STAGE, done, len(stale))
     return {str(w.bucket): w.shard_id for w in shards}
+
+
+def wanted_shards(run: Run) -> dict[str, str]:
+    """bucket -> the shard it should have, whether it is there or not."""
+    return {str(w.bucket): w.shard_id for w in _all_wanted(run)}
+
+
+def _all_wanted(run: Run) -> list[_Wanted]:
+    wanted = [_wanted(run, bucket) for _, bucket in run.catalogue.buckets_of("memory_units")]
+    return [w for w in wanted if w is not None]
+
+
+def what_is_wrong(lake: Lake, shard_id: str) -> str | None:
+    """Why a shard cannot be used: missing, of another version, or not the bytes that its manifest promises; None where it can."""
+    found = lake.find_bytes(f"index/{shard_id}/manifest.json")
+    if found is None:
+        return "missing"
+    try:
+        manifest = json.loads(found)
+        if manifest["version"] != VERSION:
+            return "built by another version"
+        for name, told in manifest["files"].items():
+            if _checksum(lake, f"index/{shard_id}/{name}") != (told["bytes"], told["checksum"]):
+                return f"damaged: {name} is not what was written"
+    except (ValueError, KeyError, TypeError):
+        return "damaged: its manifest cannot be read"
+    return None
+
+
+def _checksum(lake: Lake, name: str) -> tuple[int, str] | None:
+    """(bytes, 128-bit BLAKE2b) of a file, read in pieces; None where it is missing."""
+    digest, size = hashlib.blake2b(digest_size=16), 0
+    try:
+        with lake.fs.open(lake.path(name), "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+                size += len(piece)
+    except FileNotFoundError:
+        return None
+    return size, digest.hexdigest()
 
 
 def _wanted(run: Run, bucket: int) -> _Wanted | None:
@@ -75,7 +119,7 @@ class ShardBuilder:
 
     def __call__(self, wanted: _Wanted) -> _Built:
         run, begun = self.run, time.perf_counter()
-        units = sort_units(live_units(run, wanted.bucket, until=max(run.catalogue.days())))
+        units = sort_units(current_units(run, wanted.bucket))
         vectors = run.vectors().get(units["content_hash"])
         parent = run.lake.local_path("index") if run.lake.local else None
         if parent is not None:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 
-from jobs.stages import DAILY
+from jobs.day_grid import STAGES, day_grid
 from jobs.store import snapshots, views
 from jobs.store.lake import Lake
 from schemas.errors import StoreError
-
-STAGES = ["read", *DAILY]
-MAIN_TABLE = {
-    "read": ("turns", "documents"),
-    "embed": ("embeddings",),
-    "embed_derived": ("embeddings",),
-    "resolve": ("entities",),
-    "near_duplicates": ("edges",),
-    "link": ("edges",),
-}
+from schemas.settings import Settings
 
 
-def describe(store: str, *, now: dt.datetime) -> dict:
-    """Snapshot, rows, days x stages (rows written), namespaces, quarantine by reason, gates, sizes."""
-    lake = Lake(store)
+def describe(settings: Settings, *, now: dt.datetime) -> dict:
+    """Snapshot, rows, the grid day x stage, namespaces, quarantine by reason, gates, sizes."""
+    lake = Lake(settings.store)
     snapshots.open_store(lake)
     snapshot = snapshots.current(lake)
     if snapshot is None:
@@ -44,22 +35,13 @@ def describe(store: str, *, now: dt.datetime) -> dict:
         "encoder": snapshot.encoder,
         "store": lake.url,
         "duckdb": lake.path(duckdb_file) if lake.exists(duckdb_file) else None,
-        "stages": STAGES,
+        "flow_run": snapshot.flow_run,
+        "reason": snapshot.reason,
+        "stages": list(STAGES),
         "rows": snapshot.rows,
-        "days": _days(lake, catalogue),
+        "days": [row.to_json() for row in day_grid(lake, snapshot, settings, now=now)],
         "namespaces": namespaces.to_pylist(),
         "quarantine": reasons.to_pylist(),
         "gates": [g.model_dump() for g in snapshot.gates],
         "bytes": lake.size(),
     }
-
-
-def _days(lake: Lake, catalogue) -> list[dict]:
-    """Rows of each stage's main table by day."""
-    grid: dict[dt.date, dict[str, int]] = {}
-    for stage in STAGES:
-        for table in MAIN_TABLE.get(stage, ("memory_units",)):
-            for fileset in catalogue.select(table, stage=stage):
-                row = grid.setdefault(fileset.day, {})
-                row[stage] = row.get(stage, 0) + lake.manifest(fileset).rows
-    return [{"day": day.isoformat(), "stages": grid[day]} for day in sorted(grid)]

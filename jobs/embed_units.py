@@ -109,12 +109,15 @@ class _Planner:
         table = table.filter(pc.invert(pc.is_in(table["content_hash"], _hashes(run, earlier))))
         if not table.num_rows:
             return None
-        fp = fingerprint(stage, VERSION, run.encoder.name, table["content_hash"].to_pylist())
+        again = run.times_redone(stage, day)
+        fp = fingerprint(
+            stage, VERSION, run.encoder.name, table["content_hash"].to_pylist(), *([again] if again else [])
+        )
         fileset = Fileset("embeddings", stage, day, bucket, fp)
         staged = f"{STAGING}/{stage}-{day}/{bucket}-{fp}"
         if run.lake.complete(fileset):
             return _Planned(fileset, 0, table.num_rows, staged)
-        stage_texts(run.lake, staged, table, _copies(run, day, bucket, table))
+        stage_texts(run.lake, staged, table, None if again else _copies(run, day, bucket, table))
         return _Planned(fileset, -(-table.num_rows // SHARD_TEXTS), table.num_rows, staged)
 
 

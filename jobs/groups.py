@@ -16,9 +16,10 @@ import pyarrow.dataset as ds
 from jobs.engines.partitions import Group
 from jobs.quarantine import refused_by
 from jobs.run import Run
-from pipelines.lifecycle import live
+from pipelines.lifecycle import RETENTION, live
 from pipelines.segmentation.conversations import in_order
 from schemas.fingerprint import fingerprint
+from schemas.manifest import Fileset
 
 
 def history(run: Run, bucket: int, day: dt.date) -> str:
@@ -94,7 +95,7 @@ def earlier_versions(run: Run, stage: str, bucket: int, day: dt.date, groups: li
     units = run.lake.read("memory_units", filesets, where=of_groups(groups))
     if not units.num_rows:
         return units, run.lake.read("operations", [])
-    ends = run.catalogue.select("operations", bucket=bucket, before=day)
+    ends = _ends(run.catalogue.select("operations", bucket=bucket, before=day))
     mine = ds.field("unit_id").isin(pc.unique(units["unit_id"].combine_chunks()))
     return units, run.lake.read("operations", ends, where=mine)
 
@@ -108,10 +109,26 @@ def live_units(
     columns: list[str] | None = None,
     stage: str | None = None,
 ) -> pa.Table:
-    """Units of a bucket that stand on `until`, in (day, stage, file) order."""
+    """Units of a bucket that their sources yield on `until`, archived by retention or not, in (day, stage, file) order."""
     filesets = run.catalogue.select("memory_units", bucket=bucket, until=until, stage=stage)
     units = run.lake.read("memory_units", filesets, where=where, columns=columns)
-    return live(units, run.lake.read("operations", run.catalogue.select("operations", bucket=bucket, until=until)))
+    ends = _ends(run.catalogue.select("operations", bucket=bucket, until=until))
+    return live(units, run.lake.read("operations", ends))
+
+
+def current_units(
+    run: Run, bucket: int, *, where: ds.Expression | None = None, columns: list[str] | None = None
+) -> pa.Table:
+    """Units of a bucket as the view and the index have them: what no operation ended, those of retention included."""
+    units = run.lake.read(
+        "memory_units", run.catalogue.select("memory_units", bucket=bucket), where=where, columns=columns
+    )
+    return live(units, run.lake.read("operations", run.catalogue.select("operations", bucket=bucket)))
+
+
+def _ends(operations: list[Fileset]) -> list[Fileset]:
+    """Operations that stages look at: nothing is computed otherwise because a unit was archived by retention."""
+    return [f for f in operations if f.stage != RETENTION]
 
 
 def group_column(units: pa.Table) -> pa.ChunkedArray:

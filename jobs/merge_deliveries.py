@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 from jobs.engines.engine import Pieces
 from jobs.engines.partitions import SHARD_ROWS
 from jobs.run import Run
+from jobs.store.suppression import FORGOTTEN
 from schemas.fingerprint import fingerprint
 from schemas.ids import record_hash
 from schemas.manifest import Fileset
@@ -27,6 +28,7 @@ from schemas.tables import TABLES
 STAGE, VERSION = "read", 1
 DELIVERIES = -1  # the shuffle's key of what is said of files, where buckets count from 0
 QUARANTINE_KEY = TABLES["quarantine"].key
+REFUSED = TABLES["quarantine"].schema.append(pa.field("delivery_id", pa.string()))
 OWN_ID = re.compile(r"#(round|segment|summary|keywords|fact|section|passage|sentence|note|qa|triple)(-\d+)?$")
 IDS = {"turns": "turn_id", "documents": "document_id"}
 SORT = {"turns": ("session_id", "turn_no", "turn_id"), "documents": ("document_id",)}
@@ -54,6 +56,7 @@ class DeliveryMerger:
             merged.deliveries = pieces.read("sources").to_pylist()
             return merged
         conflicts: dict[dt.date, list[dict]] = defaultdict(list)
+        brought: dict[dt.date, list[dict]] = defaultdict(list)
         days: dict[str, list[dt.date]] = defaultdict(list)
         for kind in pieces.kinds():
             table, _, written = kind.partition("/")
@@ -65,13 +68,18 @@ class DeliveryMerger:
                 conflicts[day] += refused
                 if fresh.num_rows:
                     merged.filesets.append(_merge_partition(self.run, table, day, bucket, fresh))
+                    brought[day] += _brought_by(table, fresh, fresh[IDS[table]].to_pylist())
                 merged.written += fresh.num_rows
         for day in sorted({*days["quarantine"], *(day for day, rows in conflicts.items() if rows)}):
-            refusals = TABLES["quarantine"].from_rows(_unique(conflicts[day], QUARANTINE_KEY))
+            refusals = pa.Table.from_pylist(_unique(conflicts[day], QUARANTINE_KEY), schema=REFUSED)
             if day in days["quarantine"]:
-                brought = _in_order(pieces.read(f"quarantine/{day}")).drop_columns(["delivery", "record"])
-                refusals = pa.concat_tables([refusals, brought])
+                refusals = pa.concat_tables(
+                    [refusals, _in_order(pieces.read(f"quarantine/{day}")).select(REFUSED.names)]
+                )
+            brought[day] += _brought_by("quarantine", refusals, refusal_ids(refusals))
             merged.filesets += _merge_quarantine(self.run, refusals, day, bucket)
+        for day in sorted(brought):
+            merged.filesets += _merge_lineage(self.run, brought[day], day, bucket)
         return merged
 
 
@@ -85,14 +93,51 @@ def _merge_quarantine(run: Run, refusals: pa.Table, day: dt.date, bucket: int) -
     key = QUARANTINE_KEY
     history = run.catalogue.select("quarantine", stage=STAGE, bucket=bucket)
     seen = {tuple(r.values()) for r in run.lake.read("quarantine", history, columns=list(key)).to_pylist()}
-    fresh = [r for r in _unique(refusals.to_pylist(), key) if tuple(r[k] for k in key) not in seen]
+    found = refusals.select(TABLES["quarantine"].schema.names).to_pylist()
+    fresh = [r for r in _unique(found, key) if tuple(r[k] for k in key) not in seen]
     if not fresh:
         return []
     held = run.lake.read("quarantine", run.catalogue.select("quarantine", stage=STAGE, bucket=bucket, day=day))
     table = pa.concat_tables([held, TABLES["quarantine"].from_rows(fresh)])
     table = table.sort_by([("source_ref", "ascending"), ("payload_hash", "ascending")])
-    ids = [record_hash(*pair) for pair in zip(*(table[k].to_pylist() for k in key), strict=True)]
-    return [write_by_content(run, "quarantine", day, bucket, table, identity=ids)]
+    return [write_by_content(run, "quarantine", day, bucket, table, identity=refusal_ids(table))]
+
+
+def refusal_ids(refusals: pa.Table) -> list[str]:
+    """What stands for each refused record in `source_records`."""
+    return [record_hash(*key) for key in zip(*(refusals[k].to_pylist() for k in QUARANTINE_KEY), strict=True)]
+
+
+def _brought_by(kind: str, records: pa.Table, ids: list[str]) -> list[dict]:
+    """Rows of `source_records`: a record belongs to the files that brought it or changed it, not to those that repeat it."""
+    columns = (records[c].to_pylist() for c in ("delivery_id", "namespace", "day"))
+    return [
+        {"delivery_id": delivery, "kind": kind, "record_id": id_, "namespace": namespace, "day": day}
+        for id_, delivery, namespace, day in zip(ids, *columns, strict=True)
+        if namespace != FORGOTTEN
+    ]
+
+
+def _merge_lineage(run: Run, rows: list[dict], day: dt.date, bucket: int) -> list[Fileset]:
+    """Add to what is known of who brought what; no fileset where nothing is added."""
+    key = TABLES["source_records"].key
+    filesets = run.catalogue.select("source_records", bucket=bucket)
+    where = ds.field("record_id").isin(pa.array([r["record_id"] for r in rows], pa.string()))
+    history = run.lake.read("source_records", filesets, columns=[*key], where=where)
+    seen = {tuple(r.values()) for r in history.to_pylist()}
+    fresh = [r for r in _unique(rows, key) if tuple(r[k] for k in key) not in seen]
+    if not fresh:
+        return []
+    held = run.lake.read("source_records", run.catalogue.select("source_records", bucket=bucket, day=day))
+    return [write_lineage(run, day, bucket, pa.concat_tables([held, TABLES["source_records"].from_rows(fresh)]))]
+
+
+def write_lineage(run: Run, day: dt.date, bucket: int, rows: pa.Table) -> Fileset:
+    """A partition of `source_records`, by content."""
+    key = TABLES["source_records"].key
+    rows = rows.sort_by([(k, "ascending") for k in key])
+    ids = [record_hash(*found) for found in zip(*(rows[k].to_pylist() for k in key), strict=True)]
+    return write_by_content(run, "source_records", day, bucket, rows, identity=ids)
 
 
 def _unique(rows: list[dict], key: tuple[str, ...]) -> list[dict]:
@@ -190,6 +235,7 @@ def _refuse(row: dict, reason: str) -> dict:
         "payload_hash": row["content_hash"],
         "payload_bytes": len(payload),
         "day": row["day"],
+        "delivery_id": row["delivery_id"],
     }
 
 

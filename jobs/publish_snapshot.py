@@ -13,9 +13,10 @@ from jobs.run import Run
 from jobs.store import snapshots
 from jobs.store.views import connect, row_counts, scalar
 from pipelines.ann.exact import scan
+from pipelines.lifecycle.retention import POLICY
 from pipelines.recall import Query, Recall
 from schemas.errors import GateFailed, UsageError
-from schemas.manifest import Gate, Snapshot
+from schemas.manifest import Erasure, Gate, Snapshot
 
 ANN_TARGET = 0.95
 GOLDEN = "golden.jsonl"
@@ -30,19 +31,29 @@ def publish_snapshot(
     *,
     encode: Callable[[list[str]], np.ndarray],
     force: str | None = None,
+    reason: str | None = None,
+    flow_run: str | None = None,
+    erased: Erasure | None = None,
 ) -> Snapshot | None:
     """Publish the run's catalogue as the next snapshot; None when it equals the parent's.
+
+    `erased` is what the snapshot forgets: its golden questions are not the parent's, so that theirs is no floor for it.
 
     Raises:
         GateFailed: a gate did not hold and no reason was given to publish all the same.
         PublishConflict: another writer was faster.
     """
     if parent is not None and (run.catalogue, index) == (run.parent, parent.index):
-        return None
+        return None  # `redone` counts only where it changed a fileset
     with run.timed("publish") as piece:
         con = connect(run.lake, run.catalogue)
         rows = row_counts(con, run.catalogue)
-        gates = [_counts(con, rows), _checksums(run), *_ann_recall(run, index), *_golden(run, parent, index, encode)]
+        gates = [
+            _counts(con, rows),
+            _checksums(run),
+            *_ann_recall(run, index),
+            *_golden(run, None if erased else parent, index, encode),
+        ]
         failed = [g for g in gates if not g.passed]
         if failed and force is None:
             listed = "; ".join(f"{g.name}: {g.detail}" for g in failed)
@@ -62,6 +73,10 @@ def publish_snapshot(
             rows=rows,
             gates=gates,
             forced=force if failed else None,
+            reason=reason or None,
+            flow_run=flow_run,
+            redone=run.redone,
+            erased=erased,
         )
         snapshots.publish(run.lake, snapshot)
         piece.rows_out = 1
@@ -74,24 +89,37 @@ SELECT count(*) FROM {table} t
 WHERE NOT EXISTS (SELECT 1 FROM live u WHERE u.unit_id = t.{id} AND u.granularity = ?)
   AND NOT EXISTS (SELECT 1 FROM quarantine q
                   WHERE q.stage = 'segment' AND q.source_ref = t.source_ref AND q.payload_hash = t.content_hash)
+  AND NOT EXISTS (SELECT 1 FROM archived a WHERE a.unit_id = t.{id})
+"""
+_ARCHIVED = """
+CREATE OR REPLACE TEMP TABLE archived AS
+WITH policies AS (SELECT unit_id, version FROM operations WHERE operation = 'ARCHIVE' AND policy = ?)
+SELECT unit_id, granularity FROM memory_units_all u
+WHERE unit_id IN (SELECT unit_id FROM policies)
+QUALIFY row_number() OVER (PARTITION BY unit_id ORDER BY version DESC) = 1
+    AND (unit_id, version) IN (SELECT (unit_id, version) FROM policies)
 """
 
 
 def _counts(con: duckdb.DuckDBPyConnection, rows: dict[str, int]) -> Gate:
-    """Every source record is exactly one current unit of its own granularity; every delivery is accounted for."""
+    """Every source record is exactly one current unit of its own granularity, or its newest version was refused or archived by a
+    policy; every delivery is accounted for."""
     wrong = []
+    con.execute(_ARCHIVED, [POLICY])
     for table, granularity in (("turns", "turn"), ("documents", "document")):
         have = rows.get(table, 0)
         units = scalar(con, "SELECT count(*) FROM live WHERE granularity = ?", [granularity])
         lost = scalar(con, _LOST.format(table=table, id=f"{table[:-1]}_id"), [granularity]) if have else 0
         if lost or units > have:
             wrong.append(
-                f"{have} {table}, {units} units of granularity {granularity}, {lost} neither a unit nor refused"
+                f"{have} {table}, {units} units of granularity {granularity}, {lost} neither a unit nor refused nor archived"
             )
     lost = scalar(con, "SELECT coalesce(sum(rows_read - rows_new - rows_known - rows_quarantined), 0) FROM sources")
     if lost:
         wrong.append(f"{lost} records read but neither written nor quarantined")
-    return Gate(name="counts add up", passed=not wrong, detail="; ".join(wrong))
+    archived = scalar(con, "SELECT count(*) FROM archived WHERE granularity IN ('turn', 'document')")
+    said = [f"{archived} turns and documents archived by {POLICY}"] if archived and not wrong else wrong
+    return Gate(name="counts add up", passed=not wrong, detail="; ".join(said))
 
 
 def _checksums(run: Run) -> Gate:

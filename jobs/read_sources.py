@@ -1,8 +1,9 @@
-"""Read: files -> turns, documents, quarantine, sources.
+"""Read: files -> turns, documents, quarantine, sources, source_records.
 
 A record is known by the hash of its content and keeps the day of its first arrival, so delivering a file again changes nothing; a
 file whose bytes were delivered before is not even opened. Files are read where the engine runs; their records come together by
-bucket, and each bucket is merged with what it holds. read = new + known + quarantined, for every file.
+bucket, and each bucket is merged with what it holds. read = new + known + quarantined, for every file. What was forgotten is
+refused here (`jobs.store.suppression`), without its payload.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from jobs.engines.engine import Engine, Failed, ItemFailed, Piece
 from jobs.merge_deliveries import DELIVERIES, STAGE, DeliveryMerger, record_deliveries
 from jobs.quarantine import PAYLOAD_BYTES
 from jobs.run import Run
+from jobs.store import suppression
 from pipelines.readers import (
     DocumentRecord,
     ReadParams,
@@ -39,16 +41,22 @@ from schemas.tables import TABLES
 
 HELD_BYTES = 16_000_000
 ROW_BYTES = 1_000  # what a record weighs besides its text
-ORDER = [pa.field("delivery", pa.int32()), pa.field("record", pa.int64())]
+ORDER = [pa.field("delivery", pa.int32()), pa.field("record", pa.int64()), pa.field("delivery_id", pa.string())]
 Numbered = tuple[int, SourceFile]
 
 
-def read_sources(run: Run, sources: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None) -> int:
-    """Bring `sources` in; returns how many of their records are in quarantine (now or from before)."""
+def read_sources(
+    run: Run, sources: Sequence[SourceFile], params: ReadParams, *, day: dt.date | None, again: bool = False
+) -> int:
+    """Bring `sources` in; returns how many of their records are in quarantine (now or from before).
+
+    `again`: open files too whose bytes were delivered before, to look at their records once more.
+    """
     engine = run.engine(STAGE)
-    with run.timed(STAGE, on=engine.name) as piece:
-        known = _known_deliveries(run)
-        reader = FileReader(params, day, run.now.date(), run.info.buckets, frozenset(known))
+    with run.timed(STAGE, day=day, on=engine.name) as piece:
+        known = {} if again else _known_deliveries(run)
+        forgotten = suppression.load(run.lake)
+        reader = FileReader(params, day, run.now.date(), run.info.buckets, frozenset(known), forgotten=forgotten)
         merged = _merged(run, engine, reader, list(enumerate(sources)))
         counts: dict[int, Counter[str]] = defaultdict(Counter)
         rows: list[dict] = []
@@ -88,7 +96,7 @@ def _merged(run: Run, engine: Engine, reader: FileReader, files: list[Numbered])
 
 
 def _counted(row: dict, found: Counter[str]) -> dict:
-    row = {k: v for k, v in row.items() if k not in ("delivery", "record")}
+    row = {k: v for k, v in row.items() if k in TABLES["sources"].schema.names}
     row["rows_new"], row["rows_known"] = found["new"], found["known"]
     row["rows_quarantined"] += found["quarantined"]
     return row
@@ -122,15 +130,22 @@ class FileReader:
     buckets: int
     known: frozenset[str]
     broken: dict[int, str] = field(default_factory=dict)
+    forgotten: suppression.Suppressed = field(default_factory=suppression.Suppressed)
 
     def __call__(self, numbered: Numbered) -> Iterator[Piece]:
         number, source = numbered
         hash_ = _hash_of(source)
         # two corpora may hold the same file under the same name: each is its own delivery
         id_ = fingerprint(hash_, source.source_ref, source.corpus, self.params.kind, self.params.namespace)
+        hidden = self.forgotten.hidden(id_)  # what a file is called of which nothing may be kept
+        id_ = hidden if hidden in self.known else id_
         delivery = self._delivery(source, id_, hash_) | {"delivery": number, "record": 0}
         if id_ not in self.known:
-            yield from self._records(number, source, delivery, hash_)
+            suppressed = yield from self._records(number, source, delivery, hash_)
+            if suppressed and suppressed == delivery["rows_read"]:
+                delivery |= self.forgotten.delivery(delivery)
+            elif self.forgotten.since("namespace", delivery["namespace"]):
+                delivery["namespace"] = suppression.FORGOTTEN  # its records have namespaces of their own
         yield DELIVERIES, "sources", _table("sources", [delivery])
 
     def _delivery(self, source: SourceFile, id_: str, hash_: str) -> dict:
@@ -147,9 +162,11 @@ class FileReader:
             "day": self.day or source.day or self.today,
         }
 
-    def _records(self, number: int, source: SourceFile, delivery: dict, hash_: str) -> Iterator[Piece]:
+    def _records(self, number: int, source: SourceFile, delivery: dict, hash_: str) -> Generator[Piece, None, int]:
+        """The file's records as rows; returns how many of them were forgotten."""
         rows: dict[tuple[int, str], list[dict]] = defaultdict(list)
-        held = 0
+        held, suppressed = 0, 0
+        since = self.forgotten.source(delivery, hash_)
         records = (
             read_source(source, self.params)
             if number not in self.broken
@@ -157,7 +174,10 @@ class FileReader:
         )
         for record in records:
             table, row = _row(record, delivery["day"])
-            row |= {"delivery": number, "record": delivery["rows_read"]}
+            if on := since or self.forgotten.record(row):
+                table, row = "quarantine", quarantine_row(self.forgotten.refusal(row, on), STAGE, delivery["day"])
+                suppressed += 1
+            row |= {"delivery": number, "record": delivery["rows_read"], "delivery_id": delivery["delivery_id"]}
             delivery["rows_read"] += 1
             delivery["rows_quarantined"] += table == "quarantine"
             rows[bucket_of(row["namespace"], self.buckets), f"{table}/{delivery['day']}"].append(row)
@@ -166,6 +186,7 @@ class FileReader:
                 yield from _pieces(rows)
                 held = 0
         yield from _pieces(rows)
+        return suppressed
 
     def _refusal(self, numbered: Numbered, hash_: str) -> Refused:
         number, source = numbered
@@ -202,7 +223,7 @@ def _pieces(rows: dict[tuple[int, str], list[dict]]) -> Iterator[Piece]:
 def _table(name: str, rows: list[dict]) -> pa.Table:
     schema = TABLES[name].schema
     for column in ORDER:
-        schema = schema.append(column)
+        schema = schema if column.name in schema.names else schema.append(column)
     return pa.Table.from_pylist(rows, schema=schema)
 
 

@@ -100,6 +100,7 @@ class Run:
     catalogue: Catalogue
     engines: Engines = field(default_factory=Engines)
     progress: Progress = silent
+    redone: dict[str, int] = field(default_factory=dict)
     reports: dict[str, StageReport] = field(default_factory=dict)
     _vectors: Vectors | None = None
 
@@ -109,6 +110,14 @@ class Run:
     def engine(self, stage: str) -> Engine:
         """Where a stage runs."""
         return self.engines.of(stage)
+
+    def times_redone(self, stage: str, day: dt.date) -> int:
+        """How often the stage was asked for anew on this day, since the store was made."""
+        return self.redone.get(f"{day}/{stage}", 0)
+
+    def redo(self, stage: str, day: dt.date) -> None:
+        """Compute the stage again on a day whose output stands."""
+        self.redone[f"{day}/{stage}"] = self.times_redone(stage, day) + 1
 
     @contextmanager
     def timed(
@@ -177,4 +186,5 @@ def start_run(
         catalogue=before.copy(),
         engines=engines,
         progress=progress,
+        redone=dict(parent.redone) if parent else {},
     )

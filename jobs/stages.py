@@ -13,6 +13,7 @@ from jobs.bound_segments import BoundParams, bound_topics
 from jobs.bound_segments import stage as bound_stage
 from jobs.embed_units import VERSION as EMBED_VERSION
 from jobs.embed_units import embed_day
+from jobs.engines.partitions import Stage
 from jobs.engines.profile import Embedder
 from jobs.extract_memories import ExtractionParams, extract_memories
 from jobs.extract_memories import stage as extract_stage
@@ -104,14 +105,25 @@ DAILY: dict[str, Callable[[Today], None]] = {
 STAGES = ("read", *DAILY, "index", "publish")
 
 
+def daily_stages(encoder: EncoderId) -> dict[str, Stage]:
+    """The daily stages as this version would run them, by name."""
+    embedding = {"encoder": encoder.name}
+    return {
+        "segment": segment_stage(SegmentingParams(encoder.name, PASSAGES)),
+        "embed": Stage("embed", EMBED_VERSION, ("embeddings",), embedding),
+        "bound": bound_stage(BoundParams(encoder.name, SURPRISE)),
+        "extract": extract_stage(ExtractionParams(EXTRACTOR, encoder.name, RULES)),
+        "resolve": RESOLVE,
+        "embed_derived": Stage("embed_derived", EMBED_VERSION, ("embeddings",), embedding),
+        "near_duplicates": near_duplicates_stage(NEAR_DUPLICATES),
+        "link": link_stage(LinkingParams(encoder.name, LINKS)),
+    }
+
+
 def identity(encoder: EncoderId) -> str:
     """What decides all outputs but the sources: names, versions and parameters of all stages. When it changes, all is looked at."""
+    stages = daily_stages(encoder)
     return fingerprint(
-        segment_stage(SegmentingParams(encoder.name, PASSAGES)),
-        bound_stage(BoundParams(encoder.name, SURPRISE)),
-        extract_stage(ExtractionParams(EXTRACTOR, encoder.name, RULES)),
-        RESOLVE,
-        near_duplicates_stage(NEAR_DUPLICATES),
-        link_stage(LinkingParams(encoder.name, LINKS)),
+        *(stages[name] for name in stages if not name.startswith("embed")),
         {"encoder": encoder.name, "read": READ_VERSION, "embed": EMBED_VERSION, "index": INDEX_VERSION},
     )

@@ -157,8 +157,20 @@ class Gate(BaseModel):
     detail: str = ""
 
 
+class Erasure(BaseModel):
+    """What a snapshot forgot: the keyed hash of it, and rows that the files of its parent had and its own have not, by table."""
+
+    subject: str
+    what: str
+    removed: dict[str, int]
+
+
 class Snapshot(BaseModel):
-    """One version of the whole store."""
+    """One version of the whole store.
+
+    `flow_run` is the address of the Prefect run that published it, `reason` what somebody gave for it; `redone` counts how often a
+    stage was asked for anew on a day (`2026-03-01/extract`), which is part of its fingerprint there. `erased` says what it forgot.
+    """
 
     format: int = FORMAT
     number: int
@@ -173,6 +185,10 @@ class Snapshot(BaseModel):
     gates: list[Gate] = Field(default_factory=list)
     restored_from: int | None = None
     forced: str | None = None
+    reason: str | None = None
+    flow_run: str | None = None
+    redone: dict[str, int] = Field(default_factory=dict)
+    erased: Erasure | None = None
 
     def catalogue(self) -> Catalogue:
         return Catalogue.from_json(self.filesets)

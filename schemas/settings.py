@@ -5,10 +5,13 @@ Only what a machine or a team decides; what decides results (encoder, extractor)
 
 from __future__ import annotations
 
+import datetime as dt
 import tomllib
 from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,11 +27,47 @@ from schemas.notify import Notify
 class Corpus(BaseModel):
     """One corpus that nightly runs take: where its files lie and how to read them."""
 
-    source: str = Field(description="path or glob; {day} stands for YYYY-MM-DD")
-    kind: str = "auto"
-    namespace: str | None = None
-    first_day: str | None = None
-    timezone: str = "UTC"
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(min_length=1, description="path, glob or URL; {day} stands for YYYY-MM-DD")
+    kind: Literal["auto", "conversation", "document"] = Field(default="auto", description="what the files hold")
+    namespace: str | None = Field(default=None, description="of everything read; default from the source")
+    first_day: dt.date | None = Field(default=None, description="days before it are never taken")
+    timezone: str = Field(default="UTC", description="where a day ends; a nightly run takes days that have ended")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{name!r} is no time zone: write it like Europe/Berlin") from None
+        return name
+
+    def today(self, now: dt.datetime) -> dt.date:
+        """The day that has not ended yet where the corpus comes from."""
+        return now.astimezone(ZoneInfo(self.timezone)).date()
+
+
+class Retention(BaseModel):
+    """How long units of some namespaces and granularities stay in the index."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str = Field(default="*", description="name or shell pattern")
+    granularity: list[str] = Field(default=[], description="none means all")
+    days: int = Field(ge=1, description="units whose event_time is older are archived")
+
+
+class LabelledSet(BaseModel):
+    """One labelled set that nightly evaluations ask, and the floor under its metric."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Literal["locomo", "longmemeval", "multihop", "jsonl"]
+    paths: list[str] = Field(min_length=1)
+    metric: str = Field(default="recall@10", description="the metric that the floor is for")
+    floor: float = Field(default=0.0, ge=0, le=1, description="below it the flow fails and an event is sent")
 
 
 class SparkSettings(BaseModel):
@@ -82,6 +121,11 @@ class Settings(BaseSettings):
     workers: int | None = Field(default=None, ge=1, description="processes that embed; default one per core")
     lock_wait_s: float = Field(default=600.0, ge=0, description="how long a writer waits for another writer")
     corpora: dict[str, Corpus] = Field(default_factory=dict)
+    retention: list[Retention] = Field(default_factory=list)
+    evaluations: dict[str, LabelledSet] = Field(default_factory=dict)
+    quarantine_limit: float = Field(
+        default=0.2, ge=0, le=1, description="share of a day's records refused from which on somebody is told"
+    )
     spark: SparkSettings = SparkSettings()
     ray: RaySettings = RaySettings()
     prices: Prices = Prices()

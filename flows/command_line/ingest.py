@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -35,6 +36,7 @@ def ingest(
     ] = False,
 ) -> int:
     """Read files, run every stage that is not up to date, publish a snapshot."""
+    from flows.build import Surroundings
     from flows.ingest import ingest as run_ingest
     from jobs.engines.profile import engines_of
     from pipelines.readers import ReadParams, find_sources, reader_name
@@ -51,20 +53,14 @@ def ingest(
         options.print_json(estimate.to_json()) if session.as_json else _show_estimate(estimate)
         return 0
     with Bars() as bars:
+        around = Surroundings.of(session.settings, session.now, progress=bars, say=bars.say)
         result = run_ingest(
-            session.store,
             sources,
+            replace(around, encoder=encoder or around.encoder),
             read=params,
-            now=session.now,
             day=options.day(day, "--day"),
-            encoder=encoder or session.settings.encoder,
-            buckets=session.settings.buckets,
-            workers=session.settings.workers,
-            lock_wait_s=session.settings.lock_wait_s,
             force=force,
             engines=engines_of(session.profile, session.settings),
-            progress=bars,
-            say=bars.say,
         )
     if session.as_json:
         options.print_json(result.to_json())

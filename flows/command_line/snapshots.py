@@ -31,12 +31,14 @@ def list_snapshots(session: options.Session) -> int:
     lake = _lake(session)
     found = [snapshots.load(lake, n) for n in snapshots.numbers(lake)]
     if session.as_json:
-        fields = {"number", "created_at", "parent", "restored_from", "forced", "encoder", "rows"}
+        fields = {"number", "created_at", "parent", "restored_from", "forced", "reason", "flow_run", "encoder", "rows"}
         options.print_json([s.model_dump(mode="json", include=fields) for s in found])
         return 0
     for s in found:
         note = f"  restored from {s.restored_from}" if s.restored_from else ""
         note += f"  forced: {s.forced}" if s.forced else ""
+        note += f"  {s.reason}" if s.reason else ""
+        note += f"  {s.flow_run}" if s.flow_run else ""
         print(f"{s.number:>5}  {s.created_at:%Y-%m-%d %H:%M:%S}  {s.rows.get('memory_units', 0):>9,} units{note}")
     return 0
 

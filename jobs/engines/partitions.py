@@ -64,6 +64,7 @@ class Partition:
     """What a stage has to do for one day and bucket. `plan` and `compute` run where the engine runs them.
 
     `joined` gives what `compute` does by shuffles of the engine instead of one call, for shards of `joined_from` rows or more.
+    `redone` is how often the stage was asked for anew on this day: content that stands is then computed again, not copied.
     """
 
     stage: Stage
@@ -74,9 +75,16 @@ class Partition:
     compute: Compute = field(compare=False)
     joined: Callable[[Engine, list[str]], dict[str, pa.Table]] | None = field(default=None, compare=False)
     joined_from: int = JOINED_FROM_ROWS
+    redone: int = 0
+
+    @property
+    def params(self) -> dict:
+        """What the manifest says of how this was made: the stage's parameters, and how often somebody asked for it anew."""
+        return (canonical(self.stage.params) or {}) | ({"redone": self.redone} if self.redone else {})
 
     def filesets(self) -> list[Fileset]:
         fp = self.stage.fingerprint(self.inputs)
+        fp = fingerprint(fp, self.redone) if self.redone else fp
         return [Fileset(table, self.stage.name, self.day, self.bucket, fp) for table in self.stage.tables]
 
 
@@ -109,6 +117,7 @@ def run_partitions(run: Run, partitions: Sequence[Partition]) -> None:
         EngraphError: so many groups fail that the stage is to blame, or the surroundings.
     """
     at_once = run.engine(partitions[0].stage.name).partitions_at_once if partitions else 1
+    partitions = [replace(p, redone=run.times_redone(p.stage.name, p.day)) for p in partitions]
     for start in range(0, len(partitions), at_once):
         some = list(partitions[start : start + at_once])
         _bring_up_to_date(run, some)
@@ -204,7 +213,7 @@ class _Finished:
                 fileset,
                 [shard[i] for shard in marks],
                 version=stage.version,
-                params=canonical(stage.params) or {},
+                params=partition.params,
                 inputs=sorted(partition.inputs),
             )
 
@@ -311,7 +320,7 @@ class _Previous:
             return
         for fileset in old:
             manifest = run.lake.manifest(fileset)
-            if (manifest.stage_version, manifest.params) != (stage.version, canonical(stage.params) or {}):
+            if (manifest.stage_version, manifest.params) != (stage.version, partition.params):
                 self.hashes = {}
                 return
             self.filesets[fileset.table] = fileset

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from jobs.store.lake import Lake
 from schemas.errors import PublishConflict, StoreError
@@ -166,24 +166,36 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def collect_garbage(lake: Lake, *, keep: int, dry_run: bool = False) -> dict:
+def collect_garbage(lake: Lake, *, keep: int, dry_run: bool = False, also: Collection[str] = ()) -> dict:
     """Remove old snapshots but the newest `keep` and the pinned ones, then every file that no remaining snapshot names.
 
-    Call it under the writer's lock: it also removes what a killed run left behind.
+    Call it under the writer's lock: it also removes what a killed run left behind. `also` are index shards that the next snapshot
+    will name.
     """
     have = numbers(lake)
     kept = set(have[-max(keep, 1) :]) | (pinned(lake) & set(have))
     snapshots = [load(lake, n) for n in sorted(kept)]
     folders = {f.folder for s in snapshots for f in s.catalogue()}
-    index = {shard for s in snapshots for shard in s.index.values()}
+    index = {shard for s in snapshots for shard in s.index.values()} | set(also)
     doomed = [f"snapshots/{n}.json" for n in have if n not in kept]
     doomed += [folder for folder in _fileset_folders(lake) if folder not in folders]
     doomed += [f"index/{name}" for name in lake.names("index") if not any(i.startswith(name) for i in index)]
     doomed += [name for folder in sorted(folders) for name in _unnamed_files(lake, folder)]
     if not dry_run:
         for name in doomed:
-            lake.remove(name)
+            _remove_whole(lake, name)
     return {"kept": sorted(kept), "removed": doomed, "dry_run": dry_run}
+
+
+def _remove_whole(lake: Lake, name: str) -> None:
+    """Remove a file, or a folder with its marks first: what a kill leaves of it must never pass for finished work."""
+    if name.startswith(("lake/", "index/")) and not name.endswith((".parquet", ".tmp")):
+        found = lake.names(name)
+        for part in found if name.startswith("index/") and not name.startswith("index/.") else ():
+            lake.remove(f"{name}/{part}/manifest.json")
+        for mark in ("manifest.json", *(n for n in found if n.startswith("part-") and n.endswith(".json"))):
+            lake.remove(f"{name}/{mark}")
+    lake.remove(name)
 
 
 def _fileset_folders(lake: Lake) -> Iterable[str]:

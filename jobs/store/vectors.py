@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -119,6 +120,15 @@ class Vectors:
                 file.unlink()
             (self.folder / old).rmdir()
         self._load()
+
+    def clear(self) -> None:
+        """Remove the copy, so that it holds nothing that the lake no longer has; the next `sync` makes it anew."""
+        with self._lock:
+            for name in ("state.json", "vectors.f32"):
+                (self.folder / name).unlink(missing_ok=True)
+            for index in self.folder.glob("index-*"):
+                shutil.rmtree(index)
+            self._load()
 
     def get(self, content_hashes: pa.ChunkedArray | pa.Array | list[str]) -> np.ndarray:
         """f32 [n, dim] for n content hashes, in their order.

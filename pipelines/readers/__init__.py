@@ -9,7 +9,7 @@ The formats are described where they are read: `conversations`, `shapes`, `table
 
 from pipelines.readers.reading import read_source, reader_name
 from pipelines.readers.records import DocumentRecord, ReadParams, Refused, TurnRecord
-from pipelines.readers.sources import SourceFile, file_hash, find_sources, open_source
+from pipelines.readers.sources import SourceFile, file_hash, find_sources, open_source, source_file_system
 
 __all__ = [
     "DocumentRecord",
@@ -22,4 +22,5 @@ __all__ = [
     "open_source",
     "read_source",
     "reader_name",
+    "source_file_system",
 ]

@@ -72,7 +72,7 @@ def file_hash(source: SourceFile) -> str:
 
 
 def _expand(pattern: str) -> list[SourceFile]:
-    fs, path = _file_system(pattern)
+    fs, path = source_file_system(pattern)
     if fs.isfile(path):
         return [_source(fs, path, str(PurePosixPath(path).parent), _stem(path))]
     if fs.isdir(path):
@@ -87,7 +87,8 @@ def _expand(pattern: str) -> list[SourceFile]:
     return files
 
 
-def _file_system(pattern: str) -> tuple[AbstractFileSystem, str]:
+def source_file_system(pattern: str) -> tuple[AbstractFileSystem, str]:
+    """The filesystem of a path, glob or URL, and what it calls it. Raises `UsageError` for a protocol nobody knows."""
     if "://" not in pattern:
         return LocalFileSystem(), LocalFileSystem._strip_protocol(pattern)
     try:

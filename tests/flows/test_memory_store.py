@@ -8,6 +8,7 @@ import uuid
 import fsspec
 import pytest
 
+from flows.build import Surroundings
 from flows.ingest import ingest
 from jobs.store.reader import open_store
 from pipelines.readers import ReadParams
@@ -24,7 +25,7 @@ def address():
 
 
 def bring_in(address: str, folder, day: dt.date):
-    return ingest(address, [str(folder)], read=ReadParams(), now=NOW, day=day, buckets=4, lock_wait_s=5)
+    return ingest([str(folder)], Surroundings(address, NOW, buckets=4, lock_wait_s=5), read=ReadParams(), day=day)
 
 
 def test_a_store_in_memory_is_written_recalled_and_asked_by_sql(built, corpus, say, address, tmp_path, rows_of):

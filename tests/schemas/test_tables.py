@@ -11,7 +11,14 @@ from schemas.table import TableSchema
 from schemas.tables import TABLES
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
-FROM_CLOSED_LISTS = {"granularity": "turn", "time_source": "arrival", "relation": "next", "operation": "SUPERSEDE"}
+FROM_CLOSED_LISTS = {
+    "granularity": "turn",
+    "time_source": "arrival",
+    "relation": "next",
+    "operation": "SUPERSEDE",
+    "what": "source",
+}
+KINDS = {"index_shards": "recall", "source_records": "turns"}
 every_table = pytest.mark.parametrize("schema", TABLES.values(), ids=TABLES)
 
 
@@ -19,8 +26,8 @@ def value(schema: TableSchema, field: pa.Field, i: int) -> object:
     """A value that the field's type and the table's checks allow, another one for each `i`."""
     if field.name in ("content_hash", "record_hash", "payload_hash"):
         return content_hash(str(i))
-    if schema.name == "index_shards" and field.name == "kind":
-        return "recall"
+    if schema.name in KINDS and field.name == "kind":
+        return KINDS[schema.name]
     if field.name == "rows_read":
         return 3 * i
     if field.name in FROM_CLOSED_LISTS:

@@ -6,22 +6,29 @@ all writes. Only this process is patched, the product knows nothing of it.
 
 `kill_after.py --serve` imports everything once and answers requests on stdin, one JSON a line, each in a forked child: the same
 command line without the seconds that importing takes. The parent computes nothing, so that no thread pool is lost in the fork.
+A request may also call a function of `flows.upkeep`; then removing files counts as writing.
 """
 
 from __future__ import annotations
 
 import argparse
 import builtins
+import datetime as dt
 import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
+from flows import upkeep
+from flows.build import Surroundings
 from flows.command_line import run
+from schemas.settings import Retention
 
 PRELOADED = (
     "torch", "transformers.models.bert.modeling_bert", "safetensors.torch", "pipelines.embedding.forward", "duckdb",
@@ -42,6 +49,12 @@ class Writes:
         os.rename = self._counted(os.rename, "rename", 1)
         os.link = self._counted(os.link, "link", 1)
         builtins.open = io.open = self._counted_open(io.open)
+
+    def install_removals(self) -> None:
+        """Count what removes files too."""
+        os.remove = self._counted(os.remove, "remove", 0)
+        os.unlink = self._counted(os.unlink, "unlink", 0)
+        shutil.rmtree = self._counted(shutil.rmtree, "rmtree", 0)
 
     def _counted(self, original, name: str, target: int):
         def write(*args, **kwargs):
@@ -94,6 +107,21 @@ def run_counted(arguments: list[str], kill_at: int, after: bool, listing: str | 
     return code
 
 
+def call_counted(call: dict, kill_at: int, after: bool, listing: str | None) -> int:
+    """Call a function of `flows.upkeep` and print what it returns, with its writes and removals counted."""
+    writes = Writes(call["store"], kill_at, after)
+    writes.install()
+    writes.install_removals()
+    given = dict(call["arguments"])
+    if "rules" in given:
+        given["rules"] = [Retention(**rule) for rule in given["rules"]]
+    around = Surroundings(store=call["store"], now=dt.datetime.fromisoformat(call["now"]))
+    print(json.dumps(getattr(upkeep, call["name"])(**given, around=around), default=str))
+    if listing:
+        Path(listing).write_text(json.dumps(writes.seen))
+    return 0
+
+
 def serve() -> None:
     """Answer requests `{arguments, environment, kill_at, after, listing}` with `{code, out, err}` until stdin ends."""
     for module in PRELOADED:
@@ -117,13 +145,18 @@ def _answer(request: dict, out: int, err: int) -> None:
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.environ.update(request["environment"])
-        if request["listing"] or request["kill_at"]:
+        if request.get("call"):
+            code = call_counted(request["call"], request["kill_at"], request["after"], request["listing"])
+        elif request["listing"] or request["kill_at"]:
             code = run_counted(request["arguments"], request["kill_at"], request["after"], request["listing"])
         else:
             code = run(request["arguments"])
         sys.stdout.flush()
-        sys.stderr.flush()
+    except Exception:
+        traceback.print_exc()
+        code = 1
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -77,12 +77,13 @@ def test_sentences_are_read_from_gzip_and_an_empty_file_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
+    from flows.build import Surroundings
     from flows.ingest import ingest as run_ingest
     from pipelines.readers import ReadParams
 
     folder = tmp_path_factory.mktemp("recall")
     (folder / "talk.jsonl").write_text("\n".join(made_up.conversation_lines(120)))
-    run_ingest(str(folder / "store"), [str(folder / "talk.jsonl")], read=ReadParams(), now=NOW, buckets=2)
+    run_ingest([str(folder / "talk.jsonl")], Surroundings(str(folder / "store"), NOW, buckets=2), read=ReadParams())
     return folder / "store"
 
 

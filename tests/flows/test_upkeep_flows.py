@@ -1,0 +1,83 @@
+"""The Prefect flows of upkeep, run by Prefect itself against a server of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.testing.utilities import prefect_test_harness
+
+import engraph
+from flows.apply_retention import apply_retention
+from flows.compact_indexes import compact_indexes
+from flows.forget import forget
+from jobs.store import snapshots
+from jobs.store.lake import Lake
+from schemas.errors import UsageError
+from schemas.forms import CompactForm, ForgetForm, RetentionForm
+
+RETENTION = '[[retention]]\nnamespace = "ann"\ngranularity = ["turn"]\ndays = 1\n'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def store(copied, monkeypatch):
+    monkeypatch.setenv("ENGRAPH_STORE", str(copied[1]))
+    monkeypatch.delenv("ENGRAPH_CONFIG", raising=False)
+    return copied[1]
+
+
+def seen() -> tuple[dict[str, str], list[str]]:
+    """(artifact key -> its newest text, names of flow runs)."""
+
+    async def ask():
+        async with get_client() as client:
+            artifacts = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(),
+                flow_run_filter=FlowRunFilter(),
+                task_run_filter=TaskRunFilter(),
+                sort=ArtifactSort.KEY_ASC,
+                limit=100,
+            )
+            runs = await client.read_flow_runs()
+            return {a.key: a.data for a in sorted(artifacts, key=lambda a: a.created)}, [r.name for r in runs]
+
+    return asyncio.run(ask())
+
+
+def newest(store):
+    return snapshots.current(Lake(store))
+
+
+def test_retention_forgetting_and_compacting_run_as_flows_and_tell_what_they_did(store, copied):
+    (copied[0].folder.parent / "engraph.toml").write_text(RETENTION)
+    apply_retention(RetentionForm(dry_run=True))
+    assert newest(store).number == 1
+    apply_retention(RetentionForm(reason="the law"))
+    snapshot = newest(store)
+    assert (snapshot.number, snapshot.reason) == (2, "the law")
+    forget(ForgetForm(what="namespace", name="ann", confirm="ann"))
+    with engraph.open(store) as opened:
+        assert opened.snapshot.number == 3 and {t["namespace"] for t in opened.table("turns").to_pylist()} == {"bo"}
+    compact_indexes(CompactForm(keep=1))
+    assert snapshots.numbers(Lake(store)) == [3]
+    artifacts, names = seen()
+    assert "13 units archived; the newest snapshot is 2" in artifacts["apply-retention"]
+    assert "namespace ann, granularity turn, 1 days" in artifacts["apply-retention"]
+    assert "Gone since snapshot 3" in artifacts["forget"] and "| turns | 13 |" in artifacts["forget"]
+    assert "MB before" in artifacts["compact-indexes"]
+    assert {"apply retention", "forget namespace ann", "compact, keep 1 snapshots"} <= set(names)
+
+
+def test_what_is_not_there_fails_at_once_with_the_near_name(store):
+    with pytest.raises(UsageError, match="did you mean ann"):
+        forget(ForgetForm(what="namespace", name="anne", confirm="anne"))
+    assert newest(store).number == 1
