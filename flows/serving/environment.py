@@ -37,12 +37,13 @@ def environment_of(
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     found["PREFECT_HOME"] = str(home)
     found["PREFECT_API_URL"] = f"http://{reached}:{port}/api"
-    found.pop("PREFECT_PROFILE", None)
+    for elsewhere in ("PREFECT_PROFILE", "PREFECT_API_KEY"):  # they belong to another server
+        found.pop(elsewhere, None)
     found.setdefault("PREFECT_SERVER_UI_API_URL", found["PREFECT_API_URL"])
     # The page with the server's address is written into this folder; the default is shared by all servers of one installation.
     found.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "ui"))
     if "PREFECT_SERVER_API_AUTH_STRING" in found:
-        found.setdefault("PREFECT_API_AUTH_STRING", found["PREFECT_SERVER_API_AUTH_STRING"])
+        found["PREFECT_API_AUTH_STRING"] = found["PREFECT_SERVER_API_AUTH_STRING"]
     found["ENGRAPH_STORE"] = store if "://" in store else str(Path(store).absolute())
     if config:
         found["ENGRAPH_CONFIG"] = str(config.absolute())

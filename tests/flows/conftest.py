@@ -432,7 +432,7 @@ def served(tmp_path_factory):
     impatient = {  # seconds instead of tens of them, so that tests of lateness and silence need not wait
         "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "2",
         "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
-        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "1",
+        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
     }
     with running_serve(folder / "store", deployments=small_plan(folder / "flows"), **impatient) as serve:
         yield serve

@@ -99,7 +99,7 @@ def test_stopped_and_killed_runs_go_on_at_the_next_start_and_no_process_is_left(
         serve.wait(cancelled, "RUNNING")
         serve.set_state(cancelled, "CANCELLING", force=True)
         serve.kill()
-        assert not serve.processes()
+        until(lambda: not serve.processes(), 15, lambda: str(serve.processes()))
     with running_serve(store, deployments=plan, PREFECT_SERVER_API_AUTH_STRING=SECRET) as serve:
         until(lambda: log.read_text().count("begins") == 3, 30, serve.words)
         (tmp_path / "go-on").touch()
