@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, TaskRunFilter
-from prefect.client.schemas.sorting import ArtifactSort
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from prefect.testing.utilities import prefect_test_harness
 
 import engraph
@@ -47,7 +47,7 @@ def seen() -> tuple[dict[str, str], list[str]]:
                 sort=ArtifactSort.KEY_ASC,
                 limit=100,
             )
-            runs = await client.read_flow_runs()
+            runs = await client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=100)
             return {a.key: a.data for a in sorted(artifacts, key=lambda a: a.created)}, [r.name for r in runs]
 
     return asyncio.run(ask())
