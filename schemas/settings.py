@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from schemas.errors import UsageError
+from schemas.notify import Notify
 
 
 class Corpus(BaseModel):
@@ -128,6 +129,7 @@ class Settings(BaseSettings):
     spark: SparkSettings = SparkSettings()
     ray: RaySettings = RaySettings()
     prices: Prices = Prices()
+    notify: Notify = Notify()
 
     @classmethod
     def settings_customise_sources(

@@ -12,7 +12,21 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from flows.command_line import backfill, bench, doctor, evaluate, forget, ingest, recall, snapshots, sql, status
+from flows.command_line import (
+    backfill,
+    bench,
+    deploy,
+    doctor,
+    evaluate,
+    forget,
+    ingest,
+    metrics,
+    recall,
+    serve,
+    snapshots,
+    sql,
+    status,
+)
 from schemas.errors import EngraphError, UsageError
 
 app = typer.Typer(
@@ -31,6 +45,9 @@ app.add_typer(backfill.app, name="backfill")
 app.add_typer(snapshots.app, name="snapshots")
 app.command("forget")(forget.forget)
 app.command("evaluate")(evaluate.evaluate)
+app.command("serve")(serve.serve)
+app.command("deploy")(deploy.deploy)
+app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 

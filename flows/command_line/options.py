@@ -29,6 +29,7 @@ class Session:
     settings: Settings
     now: dt.datetime
     profile: str
+    config: Path | None = None
 
 
 def _common(
@@ -52,7 +53,8 @@ def _common(
         UsageError: an option has no meaning.
     """
     settings = load_settings(store, config)
-    return Session(settings.store, as_json, settings, moment(now, "--now") or dt.datetime.now(dt.UTC), profile)
+    clock = moment(now, "--now") or dt.datetime.now(dt.UTC)
+    return Session(settings.store, as_json, settings, clock, profile, config)
 
 
 def _parameters(function: Callable) -> dict[str, inspect.Parameter]:

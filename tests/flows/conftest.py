@@ -421,3 +421,18 @@ def kill_and_rerun(interrupted: Interrupted, cli: Server) -> Callable[..., None]
         shutil.rmtree(store)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """One `engraph serve` with the small flows of tests/flows/prefect_server.py, for all tests that leave it as it was."""
+    from tests.flows.prefect_server import running_serve, small_plan
+
+    folder = tmp_path_factory.mktemp("served")
+    impatient = {  # seconds instead of tens of them, so that tests of lateness and silence need not wait
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "2",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
+        "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "1",
+    }
+    with running_serve(folder / "store", deployments=small_plan(folder / "flows"), **impatient) as serve:
+        yield serve

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.serving.environment import DEFAULTS
 from tests.infra.manifests import INFRA, documents, is_secret, project_version
 
 FILE = INFRA / "compose.yaml"
@@ -52,6 +53,7 @@ def test_compose_accepts_the_file(resolved):
         "prefect-server",
         "prefect-worker",
         "deployments",
+        "metrics",
         "ray-head",
         "ray-worker",
     }
@@ -100,7 +102,7 @@ def test_every_secret_comes_from_the_env_file(resolved):
 
 def test_ports_are_published_on_loopback_only(resolved):
     ports = [port for found in resolved["services"].values() for port in found.get("ports", [])]
-    assert {int(port["published"]) for port in ports} == {4200, 8265, 9000, 9001}
+    assert {int(port["published"]) for port in ports} == {4200, 4201, 8265, 9000, 9001}
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
@@ -138,9 +140,34 @@ def test_no_image_tag_floats(resolved):
 
 def test_data_lies_in_named_volumes(resolved):
     mounts = {n: s.get("volumes", []) for n, s in resolved["services"].items()}
-    assert {m["source"] for m in mounts["postgres"] + mounts["bucket"]} == set(resolved["volumes"])
-    assert {m["type"] for m in mounts["postgres"] + mounts["bucket"]} == {"volume"}
-    assert all(m["read_only"] for m in mounts["prefect-worker"])
+    data = mounts["postgres"] + mounts["bucket"] + mounts["prefect-server"]
+    assert {m["source"] for m in data} == set(resolved["volumes"])
+    assert {m["type"] for m in data} == {"volume"}
+    assert all(m["read_only"] for m in mounts["prefect-worker"] + mounts["deployments"])
+
+
+def test_the_folder_of_the_servers_volume_is_its_users_in_the_image(resolved):
+    server = resolved["services"]["prefect-server"]
+    [mount] = server["volumes"]
+    assert mount["target"] == server["environment"]["PREFECT_HOME"]
+    assert f"install -d -o engraph -g engraph {mount['target']}" in (INFRA / "Dockerfile").read_text()
+
+
+def test_what_serve_sets_against_dead_runs_is_set_here_too(resolved):
+    services = resolved["services"]
+    for name, found in DEFAULTS.items():
+        where = "prefect-server" if "_SERVER_CONCURRENCY_" in name else "prefect-worker"
+        if "CONCURRENCY_LEASE" in name or "LEASE_DURATION" in name or "HEARTBEAT" in name or "RETRIES" in name:
+            assert services[where]["environment"][name] == found, name
+    assert services["prefect-worker"]["environment"]["PREFECT_WORKER_ENABLE_CANCELLATION"] == "true"
+
+
+def test_deployments_are_made_before_a_worker_looks_for_them_and_from_the_one_plan(resolved):
+    assert "deployments" in resolved["services"]["prefect-worker"]["depends_on"]
+    command = resolved["services"]["deployments"]["command"]
+    assert command[:2] == ["engraph", "deploy"] and command[command.index("--deployments") + 1] == "infra/prefect.yaml"
+    config = command[command.index("--config") + 1]
+    assert resolved["services"]["prefect-worker"]["environment"]["ENGRAPH_CONFIG"] == config
 
 
 def test_drivers_know_where_ray_and_the_store_are(resolved):
