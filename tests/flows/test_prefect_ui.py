@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.flows.prefect_server import Serve, running_serve
 
 from tests.flows.browser import CHROMIUM, RunForm, artifact_page, chromium, picture
+from tests.flows.prefect_server import Serve, running_serve
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
