@@ -29,8 +29,10 @@ $(CLUSTER_READY): $(READY) infra/setup_cluster.sh
 demo: $(READY)
 	@ENGRAPH=$(BIN)/engraph sh infra/demo.sh $(SAMPLE) $(DEMO_STORE)
 
+# Whole files side by side: most of the time of a test goes into starting engines, servers and browsers.
+TEST_WORKERS ?= 2
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s

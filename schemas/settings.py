@@ -29,7 +29,9 @@ class Corpus(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    source: str = Field(min_length=1, description="path, glob or URL; {day} stands for YYYY-MM-DD")
+    source: str = Field(
+        min_length=1, description="path (relative to the settings file), glob or URL; {day} stands for YYYY-MM-DD"
+    )
     kind: Literal["auto", "conversation", "document"] = Field(default="auto", description="what the files hold")
     namespace: str | None = Field(default=None, description="of everything read; default from the source")
     first_day: dt.date | None = Field(default=None, description="days before it are never taken")
@@ -161,7 +163,7 @@ def load_settings(store: str | None, config: Path | None) -> Settings:
         class FromFile(Settings):
             model_config = SettingsConfigDict(Settings.model_config, toml_file=file)  # type: ignore[misc]
 
-        return FromFile(store=store) if store else FromFile()
+        return _beside(FromFile(store=store) if store else FromFile(), file)
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
@@ -170,3 +172,19 @@ def load_settings(store: str | None, config: Path | None) -> Settings:
         raise UsageError(f"{problem} (an ENGRAPH_ variable: give JSON, or one variable per level with __)") from None
     except tomllib.TOMLDecodeError as problem:
         raise UsageError(f"{file} is not TOML: {problem}") from None
+
+
+def _beside(settings: Settings, file: Path | None) -> Settings:
+    """Relative sources and labelled sets are relative to the settings file: workers run in folders of their own."""
+    if file is None:
+        return settings
+    folder = file.absolute().parent
+    for corpus in settings.corpora.values():
+        corpus.source = _absolute(corpus.source, folder)
+    for labelled in settings.evaluations.values():
+        labelled.paths = [_absolute(path, folder) for path in labelled.paths]
+    return settings
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return path if "://" in path else str(folder / path)

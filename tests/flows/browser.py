@@ -69,8 +69,8 @@ class RunForm:
         """Choose from a drop-down list, by the keyboard."""
         control = self._field(label).locator(".p-select-button__control")
         control.scroll_into_view_if_needed()
-        control.press("Enter")
-        self.page.locator("[class*=select-option]", has_text=re.compile(rf"^\s*{value}\s*$")).first.click()
+        control.press("ArrowDown")
+        self.page.locator(".p-select__options").get_by_text(value, exact=True).click()
         expect(control).to_have_text(value)
 
     def submit(self) -> None:

@@ -119,3 +119,10 @@ def test_a_name_that_settings_do_not_have_is_refused_with_those_they_have():
     assert check_names("corpora", [], {"b": 1, "a": 2}) == ["a", "b"]
     with pytest.raises(UsageError, match=r"no \[corpora.c\] in the settings: there is a, b"):
         check_names("corpora", ["c"], {"b": 1, "a": 2})
+
+
+def test_a_relative_source_lies_beside_the_settings_file(tmp_path):
+    lay(tmp_path, "inbox/day=2026-03-01/chat.jsonl")
+    (tmp_path / "engraph.toml").write_text('[corpora.chats]\nsource = "inbox/day={day}"\n')
+    settings = load_settings(str(tmp_path / "store"), None)
+    assert days(settings.corpora) == ["2026-03-01"]

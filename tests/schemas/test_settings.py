@@ -1,6 +1,7 @@
 """Settings from engraph.toml and ENGRAPH_ variables, and what is said when one of them cannot be."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_the_file_beside_the_store_is_read(toml):
     store = toml('buckets = 4\n[corpora.notes]\nsource = "notes/*.md"\nkind = "document"\n')
     settings = load_settings(store, None)
     assert settings.buckets == 4
-    assert settings.corpora["notes"].source == "notes/*.md"
+    assert settings.corpora["notes"].source == f"{Path(store).parent}/notes/*.md"  # beside the file
     assert settings.corpora["notes"].timezone == "UTC"
 
 
@@ -53,7 +54,7 @@ def test_variables_override_the_file_level_by_level(toml, variables):
     variables(BUCKETS="32", CORPORA__NOTES__SOURCE="elsewhere/*.md")
     settings = load_settings(store, None)
     assert (settings.buckets, settings.workers) == (32, 2)
-    assert settings.corpora["notes"].source == "elsewhere/*.md"
+    assert settings.corpora["notes"].source == f"{Path(store).parent}/elsewhere/*.md"
     assert settings.corpora["notes"].kind == "document"
 
 
