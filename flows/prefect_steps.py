@@ -153,8 +153,8 @@ def _grid_table(rows: list[GridRow]) -> list[dict[str, str]]:
     noted = any(row.why for row in newest)
     table = [
         {"day": row.day.isoformat()}
-        | ({"note": "; ".join(row.why)} if noted else {})
         | {stage: str(row.cells.get(stage, Cell())) for stage in STAGES}
+        | ({"note": "; ".join(row.why)} if noted else {})
         for row in newest
     ]
     return table or [{"day": "no day yet"}]

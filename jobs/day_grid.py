@@ -111,9 +111,11 @@ def _failed(lake: Lake, rows: dict[dt.date, GridRow]) -> None:
 
 
 def _source(state: DayState, rows: dict[dt.date, GridRow]) -> None:
-    if state.state == "done":
-        return
     row = _row(rows, state.day.day)
+    if state.state == "done":
+        if row.cell("read").state == "nothing":  # it brought nothing that was not known
+            row.cell("read").state = "done"
+        return
     row.why.append(f"{state.day.corpus}: {state.why}")
     row.cell("read").state = state.state
     if state.state == "missing":
