@@ -8,8 +8,8 @@ A second run on the same day finds nothing. History keeps what is archived; forg
 from prefect import flow, task
 
 from flows import upkeep
-from flows.prefect_steps import engines, surroundings, worker_settings
-from flows.upkeep_steps import STEP, table, tell
+from flows.prefect_steps import STEP, engines, surroundings, worker_settings
+from flows.upkeep_steps import table, tell
 from jobs import apply_retention as retention
 from schemas.forms import RetentionForm
 

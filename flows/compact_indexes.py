@@ -8,8 +8,8 @@ Readers go on meanwhile: pinned snapshots stay, and a reader of the ledger sees 
 from prefect import flow, task
 
 from flows import upkeep
-from flows.prefect_steps import engines, surroundings, worker_settings
-from flows.upkeep_steps import STEP, table, tell
+from flows.prefect_steps import STEP, engines, surroundings, worker_settings
+from flows.upkeep_steps import table, tell
 from schemas.forms import CompactForm
 
 USUAL = CompactForm()

@@ -9,8 +9,8 @@ from prefect import flow, task
 from prefect.runtime import flow_run
 
 from flows import upkeep
-from flows.prefect_steps import engines, surroundings, worker_settings
-from flows.upkeep_steps import STEP, table, tell
+from flows.prefect_steps import STEP, engines, surroundings, worker_settings
+from flows.upkeep_steps import table, tell
 from schemas.forms import ForgetForm
 
 

@@ -75,20 +75,26 @@ def worth_another_try(_: Task, __: Any, state: Any) -> bool:
     return not isinstance(problem, HOPELESS)
 
 
+STEP: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=3),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": worth_another_try,
+    "timeout_seconds": STAGE_TIMEOUT_S,
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
+"""How a step runs as a task: tried three times with jitter, timed out, never taken from Prefect's cache."""
+
+
 def stage_task(stage: str, day: dt.date | None) -> Task:
-    """A step as a Prefect task: named, tried three times with jitter, timed out, under its tag's limit."""
+    """A step as a Prefect task, named, under its tag's limit."""
 
     @task(
         name=stage,
         task_run_name=f"{stage} {day}" if day else stage,
         tags=[TAGS[stage]] if stage in TAGS else [],
-        retries=2,
-        retry_delay_seconds=exponential_backoff(backoff_factor=3),
-        retry_jitter_factor=0.5,
-        retry_condition_fn=worth_another_try,
-        timeout_seconds=STAGE_TIMEOUT_S,
-        cache_policy=NO_CACHE,
-        persist_result=False,
+        **STEP,
     )
     def step(call: Callable[[], T]) -> T:
         return call()
