@@ -8,6 +8,7 @@ Files that no mark names do not exist: a killed attempt leaves some behind and g
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import uuid
@@ -125,13 +126,29 @@ class Lake:
 
     def _write_temporary(self, name: str, payload: bytes) -> Path:
         target = self.local_path(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise self._full(problem) from problem
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.tmp")
-        with temporary.open("wb") as f:
-            f.write(payload)
-            f.flush()
-            os.fsync(f.fileno())
+        try:
+            with temporary.open("wb") as f:
+                f.write(payload)
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError as problem:
+            temporary.unlink(missing_ok=True)
+            raise self._full(problem) from problem
         return temporary
+
+    def _full(self, problem: OSError) -> Exception:
+        """A full disk in words that say what to do; any other error as it is."""
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return problem
+        return StoreError(
+            f"no space is left for the store at {self.url}: make room there (engraph snapshots gc --keep N frees what old ones "
+            "hold) and run again; what is finished is kept"
+        )
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted; empty when there is none. An object that some tool made to mark the folder is none."""
