@@ -2,15 +2,14 @@
 
 `AnnParams` is what the caller states (identity: it enters fingerprints); `Plan` is what follows from it and from the data's
 shape, never from the machine. Defaults come from measurements on 101,400 MiniLM vectors and 498,635 SIFT descriptors: lists
-of about 100 vectors, one 4-bit code per two dimensions, at most two replicas within 10 % of the nearest centre.
+of about 100 vectors, one 4-bit code per two (projected) dimensions, at most two replicas within 10 % of the nearest centre.
+Vectors are kept as float16, half the bytes; `rerank_dtype="f32"` keeps them whole.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from schemas.errors import UsageError
 
@@ -30,7 +29,7 @@ class AnnParams:
 
     metric: "ip" (inner product, descending) or "l2" (squared distance, ascending). nlist: number of lists. replicas: lists a
     vector may lie in. eps: a replica needs distance <= (1 + eps) * nearest. code: "flat" (exact scan) or "pq<m>x4" (m 4-bit
-    codes a vector). rerank_dtype: "float32" or "float16" of the stored vectors, default as given. seed: of all sampling.
+    codes a vector). rerank_dtype: "f32" or "f16" (default) of the stored vectors. seed: of all sampling.
     """
 
     metric: str = "ip"
@@ -53,12 +52,12 @@ class AnnParams:
         if self.code is not None and self.code != "flat" and not re.fullmatch(r"pq[1-9]\d*x4", self.code):
             raise UsageError(f"code is {self.code!r}: use 'flat' or 'pq<m>x4', as 'pq192x4'")
         if self.rerank_dtype is not None and self.rerank_dtype not in _DTYPES:
-            raise UsageError(f"rerank_dtype is {self.rerank_dtype!r}: use 'float32' or 'float16'")
+            raise UsageError(f"rerank_dtype is {self.rerank_dtype!r}: use 'f16' or 'f32'")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`AnnParams` made concrete. `code_dim` >= dim: coded vectors are padded with zeros until m divides them."""
+    """`AnnParams` made concrete. `code_dim`: of coded vectors, projected, or padded with zeros until m divides them."""
 
     kind: str
     dtype: str
@@ -70,9 +69,9 @@ class Plan:
     residual: bool = True
 
 
-def plan_for(params: AnnParams, n: int, dim: int, dtype: np.dtype) -> Plan:
-    """The plan for `n` vectors of `dim` dimensions given as `dtype`. Raises UsageError for a code that dim cannot hold."""
-    stored = _DTYPES[params.rerank_dtype] if params.rerank_dtype else ("float16" if dtype == np.float16 else "float32")
+def plan_for(params: AnnParams, n: int, dim: int) -> Plan:
+    """The plan for `n` vectors of `dim` dimensions. Raises UsageError for a code that dim cannot hold."""
+    stored = _DTYPES[params.rerank_dtype or "f16"]
     asked = params.nlist is not None or (params.code is not None and params.code != "flat")
     if params.code == "flat" or n < MIN_IVF_ROWS or (n < FLAT_ROWS and not asked):
         return Plan("flat", stored)
@@ -82,12 +81,21 @@ def plan_for(params: AnnParams, n: int, dim: int, dtype: np.dtype) -> Plan:
         raise UsageError(
             f"code {params.code!r} has more parts than the vectors' {dim} dimensions: use at most pq{dim}x4"
         )
-    residual = params.metric == "ip" or nlist * m * 64 <= MAX_TABLE_BYTES
     replicas = min(params.replicas or 2, nlist)
     eps = 0.1 if params.eps is None else params.eps
-    return Plan("ivf", stored, nlist, m, -(-dim // m) * m, replicas, eps, residual)
+    return Plan("ivf", stored, nlist, m, -(-dim // m) * m, replicas, eps, _residual(params.metric, nlist, m))
+
+
+def projected(plan: Plan, metric: str, code_dim: int) -> Plan:
+    """The plan with codes over `code_dim` projected dimensions."""
+    m = code_dim // 2
+    return replace(plan, m=m, code_dim=code_dim, residual=_residual(metric, plan.nlist, m))
+
+
+def _residual(metric: str, nlist: int, m: int) -> bool:
+    return metric == "ip" or nlist * m * 64 <= MAX_TABLE_BYTES
 
 
 def _default_nlist(n: int) -> int:
-    """About LIST_ROWS rows a list; past 640,000 rows the centroids would outgrow the lists, so sqrt(n) takes over."""
-    return max(1, min(n // LIST_ROWS, int(8 * n**0.5)))
+    """About LIST_ROWS rows a list; past 160,000 rows comparing centres would outgrow scanning, so sqrt(n) takes over."""
+    return max(1, min(n // LIST_ROWS, int(4 * n**0.5)))
