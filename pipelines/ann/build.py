@@ -20,7 +20,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipelines.ann import kmeans, layout, postings, projection, recall_curve
+from pipelines.ann import kmeans, layout, list_file, postings, projection, recall_curve
+from pipelines.ann.opened import open_lists
 from pipelines.ann.params import PQ_MIN_ROWS, TRAIN_ROWS_PER_LIST, AnnParams, Plan, plan_for, projected
 from pipelines.ann.source import VectorSource
 from schemas.errors import UsageError
@@ -127,16 +128,17 @@ def write_coded(
     source: VectorSource, keys: np.ndarray | None, folder: Path, recipe: Recipe, generation: int, coder: Coder
 ) -> dict[str, Any]:
     """As `write_files`, with centres and codewords that are already there."""
-    names = ("vectors", "lists", "rotation")
+    names = ("vectors", "lists", "sizes", "head", "rotation")
     files = {role: folder / layout.file_name(role, generation) for role in names}
     spill = _new_spill(folder, recipe.plan, recipe.shares, coder.coded, source.n)
     store_and_code(source, files["vectors"], recipe, coder, spill)
-    postings.write_lists(files["lists"], coder.coded, spill, source.n)
+    np.save(files["sizes"], postings.write_lists(files["lists"], coder.coded, spill))
     np.save(files["rotation"], coder.matrix)
+    list_file.write_head(files["head"], coder.coded)
     held = recall_curve.held_out_rows(source.n, recipe.params.seed)
     queries = source.take(held, recipe.shares.block_rows)
     true = recall_curve.truth(source, queries, held, recipe.params.metric, recipe.shares.block_rows)
-    lists = faiss.read_index(str(files["lists"]), faiss.IO_FLAG_MMAP_IFC)
+    lists, _ = open_lists(files, source.n)
     coded = projection.apply(queries, coder.matrix)
     points = recall_curve.measure(lists, coded, held, true, recipe.params.metric, recipe.plan, source.dim)
     told = manifest_for(source, recipe, generation, files | write_keys(folder, keys, generation), points)

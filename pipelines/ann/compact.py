@@ -59,7 +59,7 @@ def straightened(opened: Opened, seed: int) -> np.ndarray:
     """float32 [lists, code_dim]: the centres after splits and merges, in the order of the lists they come from."""
     old = postings.centres_of(opened.lists).reconstruct_n(0, opened.lists.nlist)
     alive = opened.live()
-    members = [ids[alive[ids]] for ids in postings.rows_by_list(opened.lists)]
+    members = [ids[alive[ids]] for ids in map(opened.list_file.rows, range(opened.lists.nlist))]
     sizes = np.array([len(ids) for ids in members])
     mean = max(1.0, float(sizes.mean()))
     kept: list[np.ndarray] = []

@@ -2,8 +2,10 @@
 
     manifest.json          format, shape, parameters, files, recall curve, its own checksum; swapped by one rename
     vectors-<g>.bin        [n, dim] float16 or float32, row after row; inserts append to it
-    lists-<g>.faiss        inverted lists with codes (absent when the index is flat)
-    rotation-<g>.npy       [dim, code_dim] from vectors to coded vectors (absent when the index is flat)
+    lists-<g>.bin          inverted lists: codes and rows (this and the next three are absent when the index is flat)
+    sizes-<g>.npy          [nlist] entries of each list
+    head-<g>.faiss         the empty index: centres and codewords
+    rotation-<g>.npy       [dim, code_dim] from vectors to coded vectors
     keys-<g>.npy, order-<g>.npy   keys by row, rows by ascending key (absent when keys are row numbers)
     dead-<g>.npy           rows that were deleted, ascending (absent when there are none)
 
@@ -37,7 +39,7 @@ _DIGITS = 16  # hexadecimal, of a block's checksum
 
 def file_name(role: str, generation: int) -> str:
     """ "vectors", 3 -> "vectors-000003.bin"."""
-    ending = {"vectors": "bin", "lists": "faiss"}.get(role, "npy")
+    ending = {"vectors": "bin", "lists": "bin", "head": "faiss"}.get(role, "npy")
     return f"{role}-{generation:06d}.{ending}"
 
 

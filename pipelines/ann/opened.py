@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 
 from pipelines.ann import layout
+from pipelines.ann.list_file import ListFile
 from pipelines.ann.params import Plan
 from schemas.errors import StoreError
 
@@ -32,7 +33,9 @@ class Opened:
         self.keys, self.order = self._array("keys"), self._array("order")
         dead = self._array("dead")
         self.dead = np.empty(0, np.int64) if dead is None else dead
-        self.lists = _read_lists(self.path("lists"), manifest) if "lists" in manifest["files"] else None
+        self.lists, self.list_file = None, None
+        if "lists" in manifest["files"]:
+            self.lists, self.list_file = open_lists({role: self.path(role) for role in manifest["files"]}, self.n)
         self.matrix = self._array("rotation")
 
     def path(self, role: str) -> Path:
@@ -88,13 +91,18 @@ def _spread(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.arange(int(lengths.sum())) - np.repeat(starts - low, lengths)
 
 
-def _read_lists(path: Path, manifest: dict[str, Any]) -> faiss.Index:
+def open_lists(paths: dict[str, Path], n: int) -> tuple[Any, ListFile]:
+    """The index over the mapped lists of `n` rows, and its file, from paths by role. Raises StoreError if they do not fit."""
     try:
-        lists = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:  # faiss's only exception
-        raise StoreError(f"{path} cannot be read by faiss {faiss.__version__}; {layout.REBUILD}") from error
-    if lists.ntotal != manifest["n"] or lists.nlist != manifest["nlist"]:
-        raise StoreError(
-            f"{path} belongs to another index ({lists.ntotal} rows, {lists.nlist} lists); {layout.REBUILD}"
-        )
-    return lists
+        index, sizes = faiss.read_index(str(paths["head"])), np.load(paths["sizes"])
+        lists = ListFile(paths["lists"], sizes, int(index.code_size))
+    except (RuntimeError, OSError, ValueError) as error:  # RuntimeError is faiss's only exception
+        told = str(error).splitlines()[0]
+        raise StoreError(f"{paths['head']} and its lists cannot be read ({told}); {layout.REBUILD}") from error
+    if len(sizes) != index.nlist or lists.bytes != paths["lists"].stat().st_size:
+        raise StoreError(f"{paths['lists']} belongs to another index than {paths['head']}; {layout.REBUILD}")
+    inverted = lists.inverted()
+    index.replace_invlists(inverted, False)
+    index.referenced_objects = [inverted]
+    index.ntotal = n  # rows, not entries: the rerank wants lists and vectors to agree
+    return index, lists

@@ -3,8 +3,7 @@
 k-means centres and a product quantiser (Jegou et al., PAMI 2011) are trained on a sample. Each vector goes to its nearest
 list and to the next ones within (1 + eps) of that distance (SPANN's closure), so a query near a border finds it with fewer
 probes; `kmeans` decides whether cores or a card compute both. Entries are spilled to one file per range of lists and packed
-range by range into the file faiss itself would write, so peak memory follows the budget, not n. The one thing to know:
-`ntotal` in the file counts rows, not entries, because faiss's refine stage wants the lists and the vectors to agree.
+range by range (`list_file`), so peak memory follows the budget, not n.
 """
 
 # faiss ships incomplete type stubs (no keyword arguments, no views, no downcasts)
@@ -13,6 +12,7 @@ range by range into the file faiss itself would write, so peak memory follows th
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ import numpy as np
 
 from pipelines.ann.exact import faiss_metric
 from pipelines.ann.kmeans import Backend, Centres
+from pipelines.ann.list_file import Packer, write_list
 from pipelines.ann.params import Plan
 
-BLOCK = 32  # codes a fast-scan block: one SIMD register of look-ups
 PQ_TRAIN_ROWS = 16_384  # 16 codewords in 2 dimensions need no more
 
 
@@ -127,45 +127,6 @@ class Spill:
         self._stack.close()
 
 
-def header(coded: faiss.IndexIVFPQ, rows: int) -> bytes:
-    """What faiss writes before the first list of a fast-scan index of `rows` vectors."""
-    lists = coded.nlist
-    empty = faiss.serialize_index(faiss.IndexIVFPQFastScan(coded, BLOCK)).tobytes()
-    tail = 4 + 4 * 8 + lists * 16  # "ilbl", four sizes, and per list two empty vectors: their lengths
-    head = bytearray(empty[: len(empty) - tail + 36])
-    if head[-36:-32] != b"ilbl":
-        raise RuntimeError(
-            f"faiss {faiss.__version__} lays out block inverted lists differently: pin the tested version"
-        )
-    head[8:16] = rows.to_bytes(8, "little")
-    return bytes(head)
-
-
-def write_lists(path: Path, coded: faiss.IndexIVFPQ, spill: Spill, rows: int) -> None:
-    """Packs the spilled entries into a fast-scan index file of `rows` vectors, a range of lists at a time."""
-    with path.open("wb") as file:
-        file.write(header(coded, rows))
-        for number, part in enumerate(spill.paths):
-            entries = np.fromfile(part, spill.entry)
-            part.unlink()
-            _pack(file, coded, entries, int(spill.bounds[number]), int(spill.bounds[number + 1]))
-
-
-def append_lists(path: Path, lists: Any, entries: np.ndarray, rows: int) -> None:
-    """Writes `lists` with `entries` (a Spill's dtype) behind what each holds, as an index file of `rows` vectors.
-
-    Full blocks are copied as they lie; only the last block of a list that grows is unpacked and packed again.
-    """
-    inverted = faiss.downcast_InvertedLists(lists.invlists)
-    entries = entries[np.argsort(entries["list"], kind="stable")]
-    edges = np.searchsorted(entries["list"], np.arange(lists.nlist + 1))
-    with path.open("wb") as file:
-        file.write(header(plain(lists), rows))
-        for number in range(lists.nlist):
-            more = entries[edges[number] : edges[number + 1]]
-            _write_grown(file, inverted, number, more)
-
-
 def plain(lists: Any, heads: faiss.IndexFlat | None = None) -> faiss.IndexIVFPQ:
     """An empty index that encodes as `lists` does, around its centres or those of `heads`; it keeps both alive."""
     heads = heads or faiss.downcast_index(lists.quantizer)
@@ -175,73 +136,18 @@ def plain(lists: Any, heads: faiss.IndexFlat | None = None) -> faiss.IndexIVFPQ:
     return coded
 
 
-def rows_by_list(lists: Any) -> list[np.ndarray]:
-    """The rows of every list, copied."""
-    inverted = lists.invlists
-    sizes = [inverted.list_size(number) for number in range(lists.nlist)]
-    return [
-        faiss.rev_swig_ptr(inverted.get_ids(number), size).copy() if size else np.empty(0, np.int64)
-        for number, size in enumerate(sizes)
-    ]
-
-
-def _write_grown(file, inverted: Any, number: int, more: np.ndarray) -> None:
-    size = inverted.list_size(number)
-    ids = faiss.rev_swig_ptr(inverted.get_ids(number), size) if size else np.empty(0, np.int64)
-    whole = size // BLOCK * BLOCK if len(more) else size
-    stored = -(-size // BLOCK) * inverted.block_size
-    codes = faiss.rev_swig_ptr(inverted.get_codes(number), stored) if size else np.empty(0, np.uint8)
-    kept = codes[: -(-whole // BLOCK) * inverted.block_size]
-    tail = _unpacked(inverted, codes[len(kept) :], size - whole)
-    added = _packed(inverted, np.concatenate([tail, more["code"]])) if len(more) else b""
-    file.write((size + len(more)).to_bytes(8, "little"))
-    file.write(ids.tobytes())
-    file.write(np.ascontiguousarray(more["row"]).tobytes())
-    file.write((len(kept) + len(added)).to_bytes(8, "little"))
-    file.write(kept.tobytes())
-    file.write(added)
-
-
-def _unpacked(inverted: Any, block: np.ndarray, count: int) -> np.ndarray:
-    """uint8 [count, code_size] of one block's first codes."""
-    flat = np.zeros((BLOCK, inverted.packer.code_size), np.uint8)
-    if count:
-        block = np.ascontiguousarray(block)
-        inverted.packer.unpack_all(faiss.swig_ptr(block), faiss.swig_ptr(flat))
-    return flat[:count]
-
-
-def _packed(inverted: Any, codes: np.ndarray) -> bytes:
-    blocks = -(-len(codes) // BLOCK)
-    padded = np.zeros((blocks * BLOCK, codes.shape[1]), np.uint8)
-    padded[: len(codes)] = codes
-    out = np.zeros((blocks, inverted.block_size), np.uint8)
-    for number in range(blocks):
-        part = padded[number * BLOCK : (number + 1) * BLOCK]
-        inverted.packer.pack_all(faiss.swig_ptr(part), faiss.swig_ptr(out[number]))
-    return out.tobytes()
-
-
-def _pack(file, coded: faiss.IndexIVFPQ, entries: np.ndarray, first: int, last: int) -> None:
-    """Appends lists first..last-1: ids and 32-code blocks, each preceded by its length, as faiss writes them."""
-    plain = faiss.clone_index(coded)
-    order = np.argsort(entries["list"], kind="stable")
-    edges = np.searchsorted(entries["list"][order], np.arange(first, last + 1))
-    for number in range(first, last):
-        part = entries[order[edges[number - first] : edges[number - first + 1]]]
-        ids, codes = np.ascontiguousarray(part["row"]), np.ascontiguousarray(part["code"])
-        if len(ids):
-            plain.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
-    plain.ntotal = len(entries)
-    fast = faiss.IndexIVFPQFastScan(plain, BLOCK)  # owns its lists: it must stay alive
-    packed = fast.invlists
-    block_bytes = faiss.downcast_InvertedLists(packed).block_size
-    for number in range(first, last):
-        size = packed.list_size(number)
-        blocks = -(-size // BLOCK) * block_bytes
-        file.write(size.to_bytes(8, "little"))
-        if size:
-            file.write(faiss.rev_swig_ptr(packed.get_ids(number), size).tobytes())
-        file.write(blocks.to_bytes(8, "little"))
-        if size:
-            file.write(faiss.rev_swig_ptr(packed.get_codes(number), blocks).tobytes())
+def write_lists(path: Path, coded: faiss.IndexIVFPQ, spill: Spill) -> np.ndarray:
+    """Packs the spilled entries into a list file, a range of lists at a time; returns the sizes of all lists."""
+    packer, sizes = Packer(coded), np.zeros(coded.nlist, np.int64)
+    with path.open("wb") as file:
+        for number, part in enumerate(spill.paths):
+            entries = np.fromfile(part, spill.entry)
+            part.unlink()
+            first, last = int(spill.bounds[number]), int(spill.bounds[number + 1])
+            order = np.argsort(entries["list"], kind="stable")
+            edges = np.searchsorted(entries["list"][order], np.arange(first, last + 1))
+            sizes[first:last] = np.diff(edges)
+            for low, high in pairwise(edges.tolist()):
+                own = entries[order[low:high]]
+                write_list(file, packer.pack(own["code"]), own["row"])
+    return sizes

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,12 +44,3 @@ class Pages:
         descriptor = self._file.fileno()
         for low, high in zip(first[begins].tolist(), last[ends].tolist(), strict=True):
             os.posix_fadvise(descriptor, low * PAGE, (high - low) * PAGE, os.POSIX_FADV_WILLNEED)
-
-
-def list_ranges(inverted: Any, nlist: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(first byte, bytes) int64 [nlist] of each of faiss's block inverted lists in a file of `size` bytes, laid out as
-    `postings` writes them."""
-    counts = np.array([inverted.list_size(number) for number in range(nlist)], np.int64)
-    lengths = 16 + 8 * counts + -(-counts // inverted.n_per_block) * inverted.block_size
-    starts = size - int(lengths.sum()) + np.cumsum(lengths) - lengths
-    return starts, lengths

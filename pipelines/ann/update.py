@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.ann import layout, postings
+from pipelines.ann import layout, list_file, postings
 from pipelines.ann.build import Coder, checked_keys, stored, write_keys
 from pipelines.ann.kmeans import FaissOnCpu
 from pipelines.ann.opened import Opened
@@ -36,10 +36,11 @@ def insert(opened: Opened, vectors: np.ndarray | str | Path, ids: np.ndarray | N
     n = opened.n + source.n
     files = {**opened.manifest["files"]}
     entries = _append(opened, source)
-    if opened.lists is not None:
-        path = opened.folder / layout.file_name("lists", generation)
-        postings.append_lists(path, opened.lists, entries, n)
-        files["lists"] = layout.describe(path)
+    if opened.list_file is not None:
+        paths = {role: opened.folder / layout.file_name(role, generation) for role in ("lists", "sizes")}
+        packer = list_file.Packer(postings.plain(opened.lists))
+        np.save(paths["sizes"], list_file.append(paths["lists"], opened.list_file, packer, entries))
+        files |= {role: layout.describe(place) for role, place in paths.items()}
     for role, path in write_keys(opened.folder, keys, generation).items():
         files[role] = layout.describe(path)
     files["vectors"] = layout.describe(opened.path("vectors"), files["vectors"])

@@ -56,7 +56,7 @@ def test_a_copied_folder_opens_elsewhere(index, tmp_path):
     assert (ann.open(tmp_path / "moved", verify="full").search(rows()[:3], 1)[0] >= 5).all()
 
 
-@pytest.mark.parametrize("role", ["vectors", "lists", "rotation", "keys", "order"])
+@pytest.mark.parametrize("role", ["vectors", "lists", "sizes", "head", "rotation", "keys", "order"])
 @pytest.mark.parametrize("verify", ["full", "touched", "none"])
 def test_a_missing_or_cut_file_is_named_whatever_is_verified(index, role, verify):
     path = index / layout.file_name(role, 0)
@@ -105,7 +105,7 @@ def test_files_of_another_index_are_refused(index, tmp_path):
     ann.build(rows(seed=3), tmp_path / "other", ids=np.arange(2000), params=PARAMS)
     name = layout.file_name("lists", 0)
     (tmp_path / "other" / name).replace(index / name)
-    with pytest.raises(StoreError, match=r"lists-000000\.faiss"):
+    with pytest.raises(StoreError, match=r"lists-000000\.bin"):
         ann.open(index)
 
 

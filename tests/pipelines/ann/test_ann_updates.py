@@ -159,13 +159,9 @@ def test_lists_that_grew_are_split_and_lists_that_shrank_are_merged(tmp_path):
 
 
 def _sizes(index):
-    from pipelines.ann.opened import Opened
-    from pipelines.ann.postings import rows_by_list
-
     opened = index._view.opened
-    assert isinstance(opened, Opened)
     alive = opened.live()
-    return np.array([alive[rows].sum() for rows in rows_by_list(opened.lists)])
+    return np.array([alive[opened.list_file.rows(number)].sum() for number in range(index.manifest["nlist"])])
 
 
 def _change_until_killed(folder, number):
