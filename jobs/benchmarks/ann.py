@@ -100,12 +100,7 @@ def _better(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     if "points" not in one or "points" not in other:
         return one if "points" in one else other
     points = [
-        {
-            **a,
-            "qps": max(a["qps"], b["qps"]),
-            "p50_ms": min(a["p50_ms"], b["p50_ms"]),
-            "p99_ms": min(a["p99_ms"], b["p99_ms"]),
-        }
+        a | {"qps": max(a["qps"], b["qps"])} | {name: min(a[name], b[name]) for name in ("p50_ms", "p99_ms", "cpu_us")}
         for a, b in zip(one["points"], other["points"], strict=False)
     ]
     return {**one, "points": points}
@@ -145,6 +140,7 @@ def _cells(row: dict, built: dict[str, Any], disk: float | None, swept: dict[str
         fast, soon = _at(points, target, "qps"), _at(points, target, "p50_ms")
         row |= {
             f"qps@{target:.2f}": fast and fast["qps"],
+            f"cpu_us@{target:.2f}": fast and fast["cpu_us"],
             f"p50_ms@{target:.2f}": soon and soon["p50_ms"],
             f"p99_ms@{target:.2f}": soon and soon["p99_ms"],
             f"cold_p50_ms@{target:.2f}": soon and swept.get("cold", {}).get(json.dumps(soon["effort"])),

@@ -1,10 +1,11 @@
 """One index of the race in a process of its own: `python -m jobs.benchmarks.ann_race STEP SIDE METRIC FOLDER [EFFORT...]`.
 
 FOLDER holds base.npy, queries.npy and truth.npy [q, K]; the index lies in FOLDER/SIDE. Prints one JSON document. `build` gives
-seconds and peak; `warm` sweeps the peer's efforts: recall@K, p50 and p99 of single queries on one thread, queries a second
-with all cores (best of three passes), and the growth of memory that cannot be evicted (RssAnon) since before the index was
-opened; `cold` gives p50 with the page cache dropped for the index's own files before each query. The one thing to know: a page
-that is mapped stays through DONTNEED, so mappings of these files are unmapped page by page (MADV_DONTNEED) first.
+seconds and peak. `warm` sweeps the peer's efforts: recall@K, p50 and p99 of single queries on one thread, queries a second with
+all cores (best of three passes), CPU time a query in a batch on one thread, which a busy machine changes least, and the growth
+of memory that cannot be evicted (RssAnon) since before the index was opened. `cold` gives p50 with the page cache dropped for
+the index's own files before each query. The one thing to know: a page that is mapped stays through POSIX_FADV_DONTNEED, so
+mappings of these files are emptied (MADV_DONTNEED) first.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ def warm(side: str, metric: str, folder: Path) -> dict[str, Any]:
         recall = recall_at_k(search(queries, cores(), effort), truth)
         singles = [_seconds(search, queries[i : i + 1], 1, effort) for i in range(min(SINGLES, len(queries)))]
         batch = min(_seconds(search, queries, cores(), effort) for _ in range(3))
+        begun = time.process_time()
+        search(queries, 1, effort)
+        cpu_us = 1e6 * (time.process_time() - begun) / len(queries)
         p50, p99 = 1000 * np.quantile(singles, [0.5, 0.99])
         point = {"effort": effort, "recall": round(recall, 4), "p50_ms": round(p50, 4), "p99_ms": round(p99, 4)}
-        points.append({**point, "qps": round(len(queries) / batch)})
+        points.append({**point, "qps": round(len(queries) / batch), "cpu_us": round(cpu_us, 1)})
         if recall >= ENOUGH:
             break
     return {"points": points, "anon_mb": None if before is None else round((anon_mb() or 0) - before, 1)}
