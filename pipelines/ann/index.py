@@ -32,7 +32,7 @@ def open_index(folder: Path, verify: str, encoder: str | None) -> Index:
             layout.verify_files(folder, manifest, verify)
             _same_encoder(folder, manifest["encoder"], encoder)
             return Index(Opened(folder, manifest))
-        except StoreError:
+        except (StoreError, FileNotFoundError):
             # a writer may have replaced this generation between its manifest and its files
             if last or layout.read_manifest(folder)["generation"] == manifest["generation"]:
                 raise

@@ -54,7 +54,8 @@ class Prober:
         if len(opened.dead):
             self._alive, self._bits = bitmap(opened.live())
         self._cold_for = 0
-        self._pages: tuple[prefetch.Pages, prefetch.Pages] | None = None
+        # opened now: a later compaction by others removes the names, not what is open
+        self._pages = prefetch.Pages(opened.path("lists")), prefetch.Pages(opened.path("vectors"))
 
     def effort(self, nprobe: int, ranked: int, k: int, selector: Any = None) -> Effort:
         """Effort for `k` distinct rows among those that `selector` (default: all that live) lets through."""
@@ -90,8 +91,6 @@ class Prober:
     def _step_by_step(self, queries: np.ndarray, effort: Effort) -> tuple[np.ndarray, np.ndarray]:
         """The same stages with the pages of each asked for before they are touched."""
         opened = self._opened
-        if self._pages is None:
-            self._pages = prefetch.Pages(opened.path("lists")), prefetch.Pages(opened.path("vectors"))
         lists, vectors = self._pages
         starts, lengths = opened.list_file.starts, opened.list_file.lengths
         coded = self._matrix.apply_py(queries)

@@ -132,6 +132,8 @@ def test_a_reader_keeps_its_view_while_others_change_and_compact(tmp_path):
     writer.compact()
     for a, b in zip(before, reader.search(queries, 10), strict=True):
         assert np.array_equal(a, b)
+    reader._view.prober._cold_for = 1
+    assert np.array_equal(before[0], reader.search(queries, 10)[0])
     reader.insert(clustered(3, 5), np.arange(3) + 10**7)  # moves on from what the other wrote
     assert len(reader) == N - len(np.unique(before[0])) + 13
     assert np.array_equal(reader.search(queries, 1)[0][:, 0], np.arange(10) + 10**6)
