@@ -94,10 +94,15 @@ class Prober:
         lists, vectors = self._pages
         starts, lengths = opened.list_file.starts, opened.list_file.lengths
         coded = self._matrix.apply_py(queries)
-        _, probed = self._lists.quantizer.search(coded, effort.nprobe)  # again below: 30 us beside milliseconds
+        near, probed = self._lists.quantizer.search(coded, effort.nprobe)
         wanted = np.unique(probed[probed >= 0])
         lists.ask(starts[wanted], lengths[wanted])
-        _, rows = self._lists.search(coded, effort.ranked, params=effort.in_lists)
+        rows = np.empty((len(queries), effort.ranked), np.int64)
+        scores = np.empty((len(queries), effort.ranked), np.float32)
+        pointers = [faiss.swig_ptr(a) for a in (probed, near, scores, rows)]
+        self._lists.search_preassigned_c(
+            len(queries), faiss.swig_ptr(coded), effort.ranked, *pointers, False, effort.in_lists
+        )
         row_bytes = opened.vectors.itemsize * opened.dim
         touched = np.unique(rows[rows >= 0])
         vectors.ask(touched * row_bytes, np.full(len(touched), row_bytes, np.int64))
