@@ -16,7 +16,6 @@ from schemas.errors import UsageError
 FLAT_ROWS = 10_000  # below this an exact scan of 384-d f32 takes under 1 ms; an index would save nothing
 LIST_ROWS = 100  # rows per list before replicas: shorter lists cost centroids, longer ones cost scanning
 TRAIN_ROWS_PER_LIST = 40  # faiss asks for 39; recall did not change between 40 and 64
-MAX_TABLE_BYTES = 64 << 20  # l2 residual codes need nlist * m * 64 bytes of anonymous memory at search
 MIN_IVF_ROWS = 256  # fewer cannot train 16 codewords, and their recall curve would be noise
 PQ_MIN_ROWS = 4_096  # the sample is never smaller, however few the lists
 
@@ -83,17 +82,19 @@ def plan_for(params: AnnParams, n: int, dim: int) -> Plan:
         )
     replicas = min(params.replicas or 2, nlist)
     eps = 0.1 if params.eps is None else params.eps
-    return Plan("ivf", stored, nlist, m, -(-dim // m) * m, replicas, eps, _residual(params.metric, nlist, m))
+    return Plan("ivf", stored, nlist, m, -(-dim // m) * m, replicas, eps, _residual(params.metric))
 
 
 def projected(plan: Plan, metric: str, code_dim: int) -> Plan:
     """The plan with codes over `code_dim` projected dimensions."""
     m = code_dim // 2
-    return replace(plan, m=m, code_dim=code_dim, residual=_residual(metric, plan.nlist, m))
+    return replace(plan, m=m, code_dim=code_dim, residual=_residual(metric))
 
 
-def _residual(metric: str, nlist: int, m: int) -> bool:
-    return metric == "ip" or nlist * m * 64 <= MAX_TABLE_BYTES
+def _residual(metric: str) -> bool:
+    """Residual codes are finer, but by l2 they need a look-up table for each probed list instead of one a query: on 40,000 x 96
+    vectors 185 us a query for recall 0.965 against 75 us for plain codes. An inner product parts into both at no cost."""
+    return metric == "ip"
 
 
 def _default_nlist(n: int) -> int:

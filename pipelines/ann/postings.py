@@ -72,14 +72,10 @@ def closure(centres: Centres, block: np.ndarray, plan: Plan) -> tuple[np.ndarray
     return lines, lists[lines, columns]
 
 
-def queries_at_once(plan: Plan, metric: str, nprobe: int, limit: int, most: int) -> int:
-    """How many queries may be searched together so that their look-up tables stay below `limit` bytes, at most `most`.
-
-    An l2 scan of residual codes makes one table for each probed list, float32 and then 8 bits: 335 MB for 128 queries x 1024
-    lists x 32 codes. An inner product needs one table a query.
-    """
-    tables = nprobe if metric == "l2" and plan.residual else 1
-    return max(1, min(most, limit // (tables * plan.m * 16 * 5)))
+def queries_at_once(plan: Plan, limit: int, most: int) -> int:
+    """How many queries may be searched together so that their look-up tables, float32 and then 8 bits, stay below `limit` bytes,
+    at most `most`."""
+    return max(1, min(most, limit // (plan.m * 16 * 5)))
 
 
 def entry_type(code_bytes: int) -> np.dtype:

@@ -67,7 +67,7 @@ class Prober:
         turned = faiss.SearchParametersPreTransform(index_params=lists)
         # the half keeps width * factor from rounding below the whole number of candidates
         params = faiss.IndexRefineSearchParameters(k_factor=(ranked + 0.5) / width, base_index_params=turned)
-        batch = queries_at_once(self._opened.plan, self.metric, nprobe, TABLE_BYTES, BATCH)
+        batch = queries_at_once(self._opened.plan, TABLE_BYTES, BATCH)
         return Effort(nprobe, ranked, width, batch, params, lists)
 
     def search(self, queries: np.ndarray, k: int, effort: Effort) -> tuple[np.ndarray, np.ndarray]:

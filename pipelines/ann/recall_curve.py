@@ -73,7 +73,7 @@ def measure(
     accepted = {k: _accepted(*true, k, metric) for k in KS}
     points = []
     for nprobe in [p for p in _PROBES if p < lists.nlist] + [min(lists.nlist, 2048)]:
-        batch = queries_at_once(plan, metric, nprobe, TABLE_BYTES, BATCH)
+        batch = queries_at_once(plan, TABLE_BYTES, BATCH)
         seen = _seen_at(lists, queries, own, true[0], nprobe, widest, batch)
         for k in KS:
             for rerank in [width for width in _RERANK[k] if width < widest] + [widest]:
