@@ -25,6 +25,9 @@ def bench(
             help="Sentences, turns of the smallest corpus, questions, vectors, or (scale) memory units of the largest."
         ),
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to draw recall against queries a second, .svg or .png (ann only).")
+    ] = None,
 ) -> int:
     """Measure one part on this machine and print a table."""
     from jobs import benchmarks
@@ -39,6 +42,7 @@ def bench(
             settings=session.settings,
             now=session.now,
             progress=bars,
+            picture=plot,
         )
     shown = rows if session.as_json else benchmarks.for_people(kind, rows)
     options.print_json(shown) if session.as_json else print(benchmarks.as_markdown(shown))

@@ -1,7 +1,7 @@
 """Measurements, each beside a peer in the same run: `run` gives rows, `as_markdown` a table of them.
 
 embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency on a store
-beside a plain scan. ann: one index beside faiss's. cluster: the profile `cluster` beside `local`. scale: every
+beside a plain scan. ann: one index beside its peers. cluster: the profile `cluster` beside `local`. scale: every
 stage at growing sizes, with growth exponents. Every row carries the date, the commit and the machine, without which a figure means
 nothing; the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
 """
@@ -33,11 +33,12 @@ def run(
     settings: Settings | None = None,
     now: dt.datetime,
     progress: Progress = lambda stage, done, total: None,
+    picture: Path | None = None,
 ) -> list[dict]:
     """Measure `kind` and return one dict a row, each with the four `CAPTION` columns.
 
     data: what to measure on, made up where None. limit: sentences, turns of the smallest corpus, questions, vectors, or memory
-    units of the largest corpus. profile, settings: where `scale` runs.
+    units of the largest corpus. profile, settings: where `scale` runs. picture: where `ann` draws its curves.
     Raises UsageError for an unknown kind, for data that does not exist, or a limit below 1.
     """
     if kind not in KINDS:
@@ -46,8 +47,14 @@ def run(
         raise UsageError(f"no file {data}: check the path, or leave it out to measure on made-up data")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves nothing to measure: give 1 or more")
+    if picture is not None and kind != "ann":
+        raise UsageError(f"bench {kind} draws nothing: leave --plot out")
     if kind == "scale":
         rows = _scale(data, limit, profile, settings, progress)
+    elif kind == "ann":
+        from jobs.benchmarks import ann
+
+        rows = ann.measure(data, limit, progress=progress, picture=picture)
     else:
         rows = _measure(kind, data, limit, store, progress)
     return [row | surroundings(now) for row in rows]
@@ -70,15 +77,11 @@ def _measure(kind: str, data: Path | None, limit: int | None, store: str | None,
         if store is None:
             raise UsageError("bench recall measures a store: name it with --store")
         return recall.measure(store, data, limit or recall.QUESTIONS, progress=progress)
-    if kind == "cluster":
-        from jobs.benchmarks import cluster
+    from jobs.benchmarks import cluster
 
-        if data is not None:
-            raise UsageError("bench cluster makes its own corpus: leave DATA out, set --limit")
-        return cluster.measure(limit or cluster.TURNS, progress=progress)
-    from jobs.benchmarks import ann
-
-    return ann.measure(data, limit, progress=progress)
+    if data is not None:
+        raise UsageError("bench cluster makes its own corpus: leave DATA out, set --limit")
+    return cluster.measure(limit or cluster.TURNS, progress=progress)
 
 
 def _scale(

@@ -1,7 +1,7 @@
 """Build an index folder in a stream: sample and train, then one pass that stores, codes and assigns, then pack and measure.
 
 Cost: three sequential reads of the source (sample, code, truth), about n * nlist * dim multiply-adds for assignment, and
-disk for the vectors plus dim/4 bytes and a row number for each of about 1.8 entries a vector. Peak memory is the training
+disk for the vectors plus code_dim/4 bytes and a row number for each of about 1.8 entries a vector. Peak memory is the training
 sample plus one block plus one range of lists, each held to its share of the budget. The folder appears under its name only
 when complete: it is written beside it and renamed. The one thing to know: equal inputs and seed give equal bytes, whatever
 the number of threads or the budget, as long as the budget does not shrink the training sample. A card (`kmeans`) gives
@@ -20,8 +20,9 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipelines.ann import kmeans, layout, postings, recall_curve
-from pipelines.ann.params import PQ_MIN_ROWS, TRAIN_ROWS_PER_LIST, AnnParams, Plan, plan_for
+from pipelines.ann import kmeans, layout, list_file, postings, projection, recall_curve
+from pipelines.ann.opened import open_lists
+from pipelines.ann.params import PQ_MIN_ROWS, TRAIN_ROWS_PER_LIST, AnnParams, Plan, plan_for, projected
 from pipelines.ann.source import VectorSource
 from schemas.errors import UsageError
 
@@ -37,6 +38,21 @@ class Shares:
     sample_rows: int
     block_rows: int
     range_bytes: int
+
+
+@dataclass(frozen=True)
+class Coder:
+    """What turns vectors into entries: `matrix` [dim, code_dim], the trained empty index, its centres where they are searched."""
+
+    matrix: np.ndarray
+    coded: faiss.IndexIVFPQ
+    near: kmeans.Centres
+
+    def place(self, block: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(line of `block`, list, projected vector) of every entry of float32 [b, dim]."""
+        coded = projection.apply(block, self.matrix)
+        lines, lists = postings.closure(self.near, coded, plan)
+        return lines, lists, np.ascontiguousarray(coded[lines])
 
 
 @dataclass(frozen=True)
@@ -57,67 +73,110 @@ def build(
     params: AnnParams | None = None,
     memory_budget: int | None = None,
     backend: kmeans.Backend | None = None,
+    encoder: str | None = None,
 ) -> None:
     """Index `vectors` ([n, dim] float array, or path to a `.npy` file) into folder `out`, which must not exist or be empty.
 
     ids: int64 [n], unique, none -1; row numbers by default. memory_budget: bytes this call may allocate besides its inputs
     (default 1 GiB); what a card needs on the host comes on top. backend: where k-means runs, default what the machine has
-    (`kmeans.choose_backend`). Raises UsageError for inputs that cannot be indexed; then nothing is left behind.
+    (`kmeans.choose_backend`). encoder: what made the vectors, for `open` to compare. Raises UsageError for inputs that cannot
+    be indexed; then nothing is left behind.
     """
     source, out, params = VectorSource(vectors), Path(out), params or AnnParams()
-    keys = _checked_keys(ids, source.n)
+    keys = checked_keys(ids, source.n)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder: give a new path, or remove it first")
-    plan = plan_for(params, source.n, source.dim, source.dtype)
-    shares = _shares(memory_budget or DEFAULT_BUDGET, plan, source)
-    work = (kmeans.ROUNDS * shares.sample_rows + source.n) * plan.nlist * plan.code_dim
-    recipe = Recipe(params, plan, shares, backend or kmeans.choose_backend(work))
+    recipe = recipe_for(source, params, memory_budget, backend)
     partial = out.parent / f".{out.name}.partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)  # what a killed build of the same process number left
     try:
-        (partial / "base").mkdir(parents=True)
-        manifest = _write_segment(source, keys, partial / "base", recipe)
-        layout.write_manifest(partial, manifest)
+        partial.mkdir(parents=True)
+        layout.write_manifest(partial, {**write_files(source, keys, partial, recipe, 0), "encoder": encoder})
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     layout.sync_folder(out.parent)
 
 
-def _write_segment(source: VectorSource, keys: np.ndarray | None, folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Writes all files of the base segment into `folder`; returns the manifest that names them."""
-    params, plan, shares = recipe.params, recipe.plan, recipe.shares
-    names, points, held, entries = ["vectors.npy"], [], np.empty(0, np.int64), source.n
-    if plan.kind == "flat":
-        _store_and_code(source, folder, plan, shares, None)
-    else:
-        held = recall_curve.held_out_rows(source.n, params.seed)
-        sample = postings.pad_columns(_sample(source, held, params.seed, shares), plan.code_dim)
-        trained = postings.train(sample, plan, params.metric, params.seed, recipe.backend)
-        del sample
-        entries = _store_and_code(source, folder, plan, shares, trained)
-        del trained
-        names.append("lists.faiss")
-        points = _measure(source, folder, held, params.metric, plan, shares)
-    if keys is not None:
-        np.save(folder / "keys.npy", keys)
-        np.save(folder / "order.npy", np.argsort(keys, kind="stable"))
-        names += ["keys.npy", "order.npy"]
-    segment = {"name": folder.name, "kind": plan.kind, "n": source.n, "entries": entries}
+def recipe_for(
+    source: VectorSource, params: AnnParams, memory_budget: int | None, backend: kmeans.Backend | None
+) -> Recipe:
+    """What is decided before the first row is read. Raises UsageError where the budget is too small."""
+    plan = plan_for(params, source.n, source.dim)
+    shares = _shares(memory_budget or DEFAULT_BUDGET, plan, source)
+    work = (kmeans.ROUNDS * shares.sample_rows + source.n) * plan.nlist * plan.code_dim
+    return Recipe(params, plan, shares, backend or kmeans.choose_backend(work))
+
+
+def write_files(
+    source: VectorSource, keys: np.ndarray | None, folder: Path, recipe: Recipe, generation: int
+) -> dict[str, Any]:
+    """Writes all files of an index of `source` into `folder`; returns the manifest that names them."""
+    if recipe.plan.kind == "flat":
+        store_and_code(source, folder / layout.file_name("vectors", generation), recipe)
+        files = {"vectors": folder / layout.file_name("vectors", generation)}
+        return manifest_for(source, recipe, generation, files | write_keys(folder, keys, generation), None)
+    held = recall_curve.held_out_rows(source.n, recipe.params.seed)
+    sample = _sample(source, held, recipe.params.seed, recipe.shares)
+    coder, plan = _train(sample, recipe)
+    del sample
+    recipe = dataclasses.replace(recipe, plan=plan)
+    return write_coded(source, keys, folder, recipe, generation, coder)
+
+
+def write_coded(
+    source: VectorSource, keys: np.ndarray | None, folder: Path, recipe: Recipe, generation: int, coder: Coder
+) -> dict[str, Any]:
+    """As `write_files`, with centres and codewords that are already there."""
+    names = ("vectors", "lists", "sizes", "head", "rotation")
+    files = {role: folder / layout.file_name(role, generation) for role in names}
+    spill = _new_spill(folder, recipe.plan, recipe.shares, coder.coded, source.n)
+    store_and_code(source, files["vectors"], recipe, coder, spill)
+    np.save(files["sizes"], postings.write_lists(files["lists"], coder.coded, spill))
+    np.save(files["rotation"], coder.matrix)
+    list_file.write_head(files["head"], coder.coded)
+    held = recall_curve.held_out_rows(source.n, recipe.params.seed)
+    queries = source.take(held, recipe.shares.block_rows)
+    true = recall_curve.truth(source, queries, held, recipe.params.metric, recipe.shares.block_rows)
+    lists, _ = open_lists(files, source.n)
+    coded = projection.apply(queries, coder.matrix)
+    points = recall_curve.measure(lists, coded, held, true, recipe.params.metric, recipe.plan, source.dim)
+    told = manifest_for(source, recipe, generation, files | write_keys(folder, keys, generation), points)
+    return {**told, "entries": spill.count}
+
+
+def manifest_for(
+    source: VectorSource, recipe: Recipe, generation: int, files: dict[str, Path], points: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    """The manifest of freshly written `files`, by role."""
+    held = 0 if points is None else len(recall_curve.held_out_rows(source.n, recipe.params.seed))
     return {
         "format": layout.FORMAT,
         "version": layout.VERSION,
+        "generation": generation,
+        "encoder": None,
         "dim": source.dim,
         "n": source.n,
-        "metric": params.metric,
-        "nlist": plan.nlist,
-        "params": dataclasses.asdict(params),
-        "plan": dataclasses.asdict(plan),
-        "segments": [{**segment, "files": layout.describe(folder, names)}],
-        "tombstones": [],
-        "recall": {"held_out": len(held), "points": points},
+        "live": source.n,
+        "entries": source.n,
+        "metric": recipe.params.metric,
+        "nlist": recipe.plan.nlist,
+        "params": dataclasses.asdict(recipe.params),
+        "plan": dataclasses.asdict(recipe.plan),
+        "files": {role: layout.describe(path) for role, path in files.items()},
+        "recall": {"held_out": held, "points": points or []},
         "written_by": {"faiss": faiss.__version__} | _by_card(recipe),
     }
+
+
+def write_keys(folder: Path, keys: np.ndarray | None, generation: int) -> dict[str, Path]:
+    """The files that keep `keys`, by role; none where keys are row numbers."""
+    if keys is None:
+        return {}
+    paths = {role: folder / layout.file_name(role, generation) for role in ("keys", "order")}
+    np.save(paths["keys"], keys)
+    np.save(paths["order"], np.argsort(keys, kind="stable"))
+    return paths
 
 
 def _by_card(recipe: Recipe) -> dict[str, str]:
@@ -126,39 +185,41 @@ def _by_card(recipe: Recipe) -> dict[str, str]:
     return {} if recipe.plan.kind == "flat" or name == kmeans.FaissOnCpu.name else {"kmeans": name}
 
 
-def _store_and_code(
-    source: VectorSource,
-    folder: Path,
-    plan: Plan,
-    shares: Shares,
-    trained: tuple[faiss.IndexIVFPQ, kmeans.Centres] | None,
-) -> int:
-    """One pass over the source: vectors.npy and, where `trained`, lists.faiss. Returns the number of entries."""
-    spill = _new_spill(folder, plan, shares, trained[0], source.n) if trained else None
-    with (folder / "vectors.npy").open("wb") as file:
-        header = {"descr": np.dtype(plan.dtype).str, "fortran_order": False, "shape": (source.n, source.dim)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start, block in source.blocks(shares.block_rows):
-            _stored(block, start, plan).tofile(file)
-            if spill is not None and trained is not None:
-                padded = postings.pad_columns(block, plan.code_dim)
-                lines, lists = postings.closure(trained[1], padded, plan)
-                spill.add(trained[0], np.ascontiguousarray(padded[lines]), lines + start, lists)
-    if spill is None or trained is None:
-        return source.n
-    spill.close()
-    postings.write_lists(folder / "lists.faiss", trained[0], spill, source.n)
-    return spill.count
+def _train(sample: np.ndarray, recipe: Recipe) -> tuple[Coder, Plan]:
+    """Projection, centres and codewords of float32 `sample` [s, dim], and the plan that follows."""
+    params, plan, dim = recipe.params, recipe.plan, sample.shape[1]
+    matrix = projection.fit(sample, params.seed) if params.code is None else None
+    if matrix is None:
+        matrix = projection.padding(dim, plan.code_dim)
+    else:
+        plan = projected(plan, params.metric, matrix.shape[1])
+    sample = projection.apply(sample, matrix)
+    coded, near = postings.train(sample, plan, params.metric, params.seed, recipe.backend)
+    return Coder(matrix, coded, near), plan
 
 
-def _stored(block: np.ndarray, start: int, plan: Plan) -> np.ndarray:
+def store_and_code(
+    source: VectorSource, path: Path, recipe: Recipe, coder: Coder | None = None, spill: postings.Spill | None = None
+) -> None:
+    """One pass over the source: vectors to `path` and, where there are `coder` and `spill`, their entries into it."""
+    with path.open("wb") as file:
+        for start, block in source.blocks(recipe.shares.block_rows):
+            stored(block, start, recipe.plan.dtype).tofile(file)
+            if spill is not None and coder is not None:
+                rows, lists, vectors = coder.place(block, recipe.plan)
+                spill.add(coder.coded, vectors, rows + start, lists)
+    if spill is not None:
+        spill.close()
+
+
+def stored(block: np.ndarray, start: int, dtype: str) -> np.ndarray:
     """The block as it is kept. Raises UsageError where float16 cannot hold it."""
     with np.errstate(over="ignore"):
-        stored = block.astype(plan.dtype)
-    if plan.dtype == "float16" and not np.isfinite(stored).all():
-        bad = start + int(np.flatnonzero(~np.isfinite(stored).all(axis=1))[0])
-        raise UsageError(f"vector {bad} exceeds float16 (65504): use AnnParams(rerank_dtype='float32')")
-    return stored
+        kept = block.astype(dtype)
+    if dtype == "float16" and not np.isfinite(kept).all():
+        bad = start + int(np.flatnonzero(~np.isfinite(kept).all(axis=1))[0])
+        raise UsageError(f"vector {bad} exceeds float16 (65504): use AnnParams(rerank_dtype='f32')")
+    return kept
 
 
 def _new_spill(folder: Path, plan: Plan, shares: Shares, coded: faiss.IndexIVFPQ, n: int) -> postings.Spill:
@@ -174,16 +235,7 @@ def _sample(source: VectorSource, held: np.ndarray, seed: int, shares: Shares) -
     return source.take(np.sort(rows), shares.block_rows)
 
 
-def _measure(
-    source: VectorSource, folder: Path, held: np.ndarray, metric: str, plan: Plan, shares: Shares
-) -> list[dict[str, Any]]:
-    queries = source.take(held, shares.block_rows)
-    true = recall_curve.truth(source, queries, held, metric, shares.block_rows)
-    lists = faiss.read_index(str(folder / "lists.faiss"), faiss.IO_FLAG_MMAP_IFC)
-    return recall_curve.measure(lists, queries, held, true, metric, plan)
-
-
-def _checked_keys(ids: np.ndarray | None, n: int) -> np.ndarray | None:
+def checked_keys(ids: np.ndarray | None, n: int) -> np.ndarray | None:
     if ids is None:
         return None
     keys = np.asarray(ids)

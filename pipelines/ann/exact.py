@@ -38,16 +38,20 @@ def view(vectors: np.ndarray, metric: str) -> faiss.Index:
     return index
 
 
-def scan(vectors: np.ndarray, metric: str, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows int64, scores float32) [b, k] of all `vectors`, best first, equal scores by row; padding row -1."""
+def scan(
+    vectors: np.ndarray, metric: str, queries: np.ndarray, k: int, selector: faiss.IDSelector | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows int64, scores float32) [b, k] of all `vectors`, or those that `selector` lets through, best first, equal scores by
+    row; padding row -1."""
     index = view(vectors, metric)
     # BLAS expands |x - q|^2 and cancels; a few spare candidates, rescored directly, keep batch equal to single
     width = min(len(vectors), k + 16)
-    scores, rows = index.search(queries, width)
+    params = faiss.SearchParameters(sel=selector) if selector else None
+    scores, rows = index.search(queries, width, params=params)
     if vectors.dtype == np.float32:
         rescore = faiss.fvec_inner_products_by_idx if metric == "ip" else faiss.fvec_L2sqr_by_idx
         args = (faiss.swig_ptr(scores), faiss.swig_ptr(queries), faiss.swig_ptr(vectors), faiss.swig_ptr(rows))
-        rescore(*args, vectors.shape[1], len(queries), width)
+        rescore(*args, vectors.shape[1], len(queries), width)  # skips rows below 0
     return best(rows, scores, k, metric)
 
 

@@ -3,8 +3,7 @@
 k-means centres and a product quantiser (Jegou et al., PAMI 2011) are trained on a sample. Each vector goes to its nearest
 list and to the next ones within (1 + eps) of that distance (SPANN's closure), so a query near a border finds it with fewer
 probes; `kmeans` decides whether cores or a card compute both. Entries are spilled to one file per range of lists and packed
-range by range into the file faiss itself would write, so peak memory follows the budget, not n. The one thing to know:
-`ntotal` in the file counts rows, not entries, because faiss's refine stage wants the lists and the vectors to agree.
+range by range (`list_file`), so peak memory follows the budget, not n.
 """
 
 # faiss ships incomplete type stubs (no keyword arguments, no views, no downcasts)
@@ -13,24 +12,19 @@ range by range into the file faiss itself would write, so peak memory follows th
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 
 from pipelines.ann.exact import faiss_metric
 from pipelines.ann.kmeans import Backend, Centres
+from pipelines.ann.list_file import Packer, write_list
 from pipelines.ann.params import Plan
 
-BLOCK = 32  # codes a fast-scan block: one SIMD register of look-ups
 PQ_TRAIN_ROWS = 16_384  # 16 codewords in 2 dimensions need no more
-
-
-def pad_columns(vectors: np.ndarray, dim: int) -> np.ndarray:
-    """Zeros to the right until [n, dim]; a zero dimension changes neither metric."""
-    if vectors.shape[1] == dim:
-        return np.ascontiguousarray(vectors)
-    return np.pad(vectors, ((0, 0), (0, dim - vectors.shape[1])))
 
 
 def train(sample: np.ndarray, plan: Plan, metric: str, seed: int, backend: Backend) -> tuple[faiss.IndexIVFPQ, Centres]:
@@ -78,21 +72,39 @@ def closure(centres: Centres, block: np.ndarray, plan: Plan) -> tuple[np.ndarray
     return lines, lists[lines, columns]
 
 
-def queries_at_once(plan: Plan, metric: str, nprobe: int, limit: int, most: int) -> int:
-    """How many queries may be searched together so that their look-up tables stay below `limit` bytes, at most `most`.
+def queries_at_once(plan: Plan, limit: int, most: int) -> int:
+    """How many queries may be searched together so that their look-up tables, float32 and then 8 bits, stay below `limit` bytes,
+    at most `most`."""
+    return max(1, min(most, limit // (plan.m * 16 * 5)))
 
-    An l2 scan of residual codes makes one table for each probed list, float32 and then 8 bits: 335 MB for 128 queries x 1024
-    lists x 32 codes. An inner product needs one table a query.
-    """
-    tables = nprobe if metric == "l2" and plan.residual else 1
-    return max(1, min(most, limit // (tables * plan.m * 16 * 5)))
+
+def entry_type(code_bytes: int) -> np.dtype:
+    """One code of one row in one list."""
+    return np.dtype([("list", np.int32), ("row", np.int64), ("code", np.uint8, (code_bytes,))])
+
+
+def entries_of(coded: faiss.IndexIVFPQ, vectors: np.ndarray, rows: np.ndarray, lists: np.ndarray) -> np.ndarray:
+    """Entries of float32 [e, code_dim], the vectors of `rows` as they are coded in `lists`."""
+    entries = np.empty(len(rows), entry_type(coded.pq.code_size))
+    codes = np.empty((len(rows), coded.pq.code_size), np.uint8)
+    lists = np.ascontiguousarray(lists, np.int64)
+    coded.encode_vectors(len(rows), faiss.swig_ptr(vectors), faiss.swig_ptr(lists), faiss.swig_ptr(codes), False)
+    entries["list"], entries["row"], entries["code"] = lists, rows, codes
+    return entries
+
+
+def centres_of(lists: Any) -> faiss.IndexFlatL2:
+    """The centres of an index as they assign vectors, whatever its metric."""
+    centres = faiss.IndexFlatL2(lists.d)
+    centres.add(faiss.downcast_index(lists.quantizer).reconstruct_n(0, lists.nlist))
+    return centres
 
 
 class Spill:
     """Entries of all blocks, partitioned by range of lists into `ranges` files below `folder`."""
 
     def __init__(self, folder: Path, plan: Plan, code_bytes: int, ranges: int) -> None:
-        self.entry = np.dtype([("list", np.int32), ("row", np.int64), ("code", np.uint8, (code_bytes,))])
+        self.entry = entry_type(code_bytes)
         self.bounds = np.linspace(0, plan.nlist, ranges + 1).astype(np.int64)
         self.paths = [folder / f"spill-{number:05d}" for number in range(ranges)]
         self.count = 0
@@ -101,12 +113,7 @@ class Spill:
 
     def add(self, coded: faiss.IndexIVFPQ, vectors: np.ndarray, rows: np.ndarray, lists: np.ndarray) -> None:
         """Codes float32 [e, code_dim] of `rows` in `lists` and appends them."""
-        entries = np.empty(len(rows), self.entry)
-        codes = np.empty((len(rows), coded.pq.code_size), np.uint8)
-        lists = np.ascontiguousarray(lists, np.int64)
-        args = faiss.swig_ptr(vectors), faiss.swig_ptr(lists), faiss.swig_ptr(codes)
-        coded.encode_vectors(len(rows), *args, False)
-        entries["list"], entries["row"], entries["code"] = lists, rows, codes
+        entries = entries_of(coded, vectors, rows, lists)
         owner = np.searchsorted(self.bounds, lists, side="right") - 1
         for number in np.unique(owner):
             entries[owner == number].tofile(self._files[number])
@@ -116,45 +123,27 @@ class Spill:
         self._stack.close()
 
 
-def write_lists(path: Path, coded: faiss.IndexIVFPQ, spill: Spill, rows: int) -> None:
-    """Packs the spilled entries into a fast-scan index file of `rows` vectors, a range of lists at a time."""
-    lists = coded.nlist
-    empty = faiss.serialize_index(faiss.IndexIVFPQFastScan(coded, BLOCK)).tobytes()
-    tail = 4 + 4 * 8 + lists * 16  # "ilbl", four sizes, and per list two empty vectors: their lengths
-    header = bytearray(empty[: len(empty) - tail + 36])
-    if header[-36:-32] != b"ilbl":
-        raise RuntimeError(
-            f"faiss {faiss.__version__} lays out block inverted lists differently: pin the tested version"
-        )
-    header[8:16] = rows.to_bytes(8, "little")
+def plain(lists: Any, heads: faiss.IndexFlat | None = None) -> faiss.IndexIVFPQ:
+    """An empty index that encodes as `lists` does, around its centres or those of `heads`; it keeps both alive."""
+    heads = heads or faiss.downcast_index(lists.quantizer)
+    coded = faiss.IndexIVFPQ(heads, lists.d, heads.ntotal, lists.pq.M, 4, lists.metric_type)
+    coded.pq, coded.by_residual, coded.is_trained = lists.pq, lists.by_residual, True
+    coded.referenced_objects = [lists, heads]
+    return coded
+
+
+def write_lists(path: Path, coded: faiss.IndexIVFPQ, spill: Spill) -> np.ndarray:
+    """Packs the spilled entries into a list file, a range of lists at a time; returns the sizes of all lists."""
+    packer, sizes = Packer(coded), np.zeros(coded.nlist, np.int64)
     with path.open("wb") as file:
-        file.write(header)
         for number, part in enumerate(spill.paths):
             entries = np.fromfile(part, spill.entry)
             part.unlink()
-            _pack(file, coded, entries, int(spill.bounds[number]), int(spill.bounds[number + 1]))
-
-
-def _pack(file, coded: faiss.IndexIVFPQ, entries: np.ndarray, first: int, last: int) -> None:
-    """Appends lists first..last-1: ids and 32-code blocks, each preceded by its length, as faiss writes them."""
-    plain = faiss.clone_index(coded)
-    order = np.argsort(entries["list"], kind="stable")
-    edges = np.searchsorted(entries["list"][order], np.arange(first, last + 1))
-    for number in range(first, last):
-        part = entries[order[edges[number - first] : edges[number - first + 1]]]
-        ids, codes = np.ascontiguousarray(part["row"]), np.ascontiguousarray(part["code"])
-        if len(ids):
-            plain.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
-    plain.ntotal = len(entries)
-    fast = faiss.IndexIVFPQFastScan(plain, BLOCK)  # owns its lists: it must stay alive
-    packed = fast.invlists
-    block_bytes = faiss.downcast_InvertedLists(packed).block_size
-    for number in range(first, last):
-        size = packed.list_size(number)
-        blocks = -(-size // BLOCK) * block_bytes
-        file.write(size.to_bytes(8, "little"))
-        if size:
-            file.write(faiss.rev_swig_ptr(packed.get_ids(number), size).tobytes())
-        file.write(blocks.to_bytes(8, "little"))
-        if size:
-            file.write(faiss.rev_swig_ptr(packed.get_codes(number), blocks).tobytes())
+            first, last = int(spill.bounds[number]), int(spill.bounds[number + 1])
+            order = np.argsort(entries["list"], kind="stable")
+            edges = np.searchsorted(entries["list"][order], np.arange(first, last + 1))
+            sizes[first:last] = np.diff(edges)
+            for low, high in pairwise(edges.tolist()):
+                own = entries[order[low:high]]
+                write_list(file, packer.pack(own["code"]), own["row"])
+    return sizes

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipelines.ann.exact import best, faiss_metric
 from pipelines.ann.params import Plan
-from pipelines.ann.postings import pad_columns, queries_at_once
+from pipelines.ann.postings import queries_at_once
 from pipelines.ann.source import VectorSource
 
 KS = (10, 100)
@@ -61,23 +61,28 @@ def measure(
     true: tuple[np.ndarray, np.ndarray],
     metric: str,
     plan: Plan,
+    dim: int,
 ) -> list[dict[str, Any]]:
-    """Points {k, nprobe, rerank, recall, low, cost}, by k and cost, each better than all cheaper ones."""
-    row_bytes = queries.shape[1] * np.dtype(plan.dtype).itemsize
+    """Points {k, nprobe, rerank, recall, low, cost}, by k and cost, each better than all cheaper ones.
+
+    queries: float32 [b, code_dim], as the lists see them; dim: of the stored vectors; cost in bytes of codes.
+    """
+    row_bytes = dim * np.dtype(plan.dtype).itemsize
     entries = sum(lists.invlists.list_size(number) for number in range(lists.nlist))
     widest = min(_RERANK[10][-1], entries)
-    queries = pad_columns(queries, lists.d)
     accepted = {k: _accepted(*true, k, metric) for k in KS}
     points = []
     for nprobe in [p for p in _PROBES if p < lists.nlist] + [min(lists.nlist, 2048)]:
-        batch = queries_at_once(plan, metric, nprobe, TABLE_BYTES, BATCH)
+        batch = queries_at_once(plan, TABLE_BYTES, BATCH)
         seen = _seen_at(lists, queries, own, true[0], nprobe, widest, batch)
         for k in KS:
             for rerank in [width for width in _RERANK[k] if width < widest] + [widest]:
                 hits = np.minimum(((seen < rerank) & accepted[k]).sum(axis=1), k)
                 recalls = hits / np.maximum(1, np.minimum(accepted[k].sum(axis=1), k))
                 error = float(recalls.std()) / len(recalls) ** 0.5
-                cost = nprobe * entries / lists.nlist * lists.pq.code_size + rerank * (4096 + 2 * row_bytes)
+                cost = nprobe * entries / lists.nlist * lists.pq.code_size + rerank * (
+                    2048 + row_bytes
+                )  # a row at random: 0.2 us
                 point = {"k": k, "nprobe": nprobe, "rerank": rerank, "recall": round(float(recalls.mean()), 5)}
                 points.append({**point, "low": round(float(recalls.mean()) - 1.645 * error, 5), "cost": round(cost)})
         if points[-1]["recall"] == 1:  # of the largest k and rerank: more probes can only cost more

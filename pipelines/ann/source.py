@@ -20,8 +20,10 @@ class VectorSource:
     Raises UsageError for anything that is not a C-ordered two-dimensional float array, or has no dimensions.
     """
 
-    def __init__(self, vectors: np.ndarray | str | Path) -> None:
+    def __init__(self, vectors: np.ndarray | str | Path, rows: np.ndarray | None = None) -> None:
+        """rows: the rows of an array that count, ascending; default all."""
         self._array: np.ndarray | None = None
+        self._rows = rows
         if isinstance(vectors, str | Path):
             self._path = Path(vectors)
             shape, self.dtype, self._offset = _npy_header(self._path)
@@ -32,7 +34,7 @@ class VectorSource:
             raise UsageError(f"vectors have shape {shape}: give [n, dim] with dim >= 1")
         if self.dtype.kind != "f":
             raise UsageError(f"vectors are {self.dtype}: convert them with .astype(numpy.float32)")
-        self.n, self.dim = int(shape[0]), int(shape[1])
+        self.n, self.dim = int(shape[0]) if rows is None else len(rows), int(shape[1])
 
     def blocks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, float32 [<= rows, dim]) in order. Raises UsageError at a row that is not finite."""
@@ -54,7 +56,8 @@ class VectorSource:
     def _raw_blocks(self, rows: int) -> Iterator[tuple[int, np.ndarray]]:
         if self._array is not None:
             for start in range(0, self.n, rows):
-                yield start, self._array[start : start + rows]
+                chosen = slice(start, start + rows) if self._rows is None else self._rows[start : start + rows]
+                yield start, self._array[chosen]
             return
         with self._path.open("rb") as file:
             file.seek(self._offset)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipelines import ann, lexical
 from schemas.errors import StoreError
 
-VERSION = 2
+VERSION = 3
 ANN_ROWS = 20_000
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
@@ -53,7 +53,7 @@ def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str
     for granularity, spans in ranges.items():
         a, b = min(s[0] for s in spans.values()), max(s[1] for s in spans.values())
         if b - a >= ANN_ROWS:
-            ann.build(vectors[a:b], out / "ann" / granularity, ids=np.arange(a, b))
+            ann.build(vectors[a:b], out / "ann" / granularity, ids=np.arange(a, b), encoder=encoder)
     manifest = {
         "version": VERSION,
         "encoder": encoder,

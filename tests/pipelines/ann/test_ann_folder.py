@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines import ann
+from pipelines.ann import layout
 from schemas.errors import StoreError, UsageError
 
 PARAMS = ann.AnnParams(nlist=16)
@@ -37,13 +38,13 @@ def test_the_same_vectors_and_seed_give_the_same_bytes_from_memory_file_or_other
 def test_another_seed_gives_another_index(tmp_path):
     ann.build(rows(), tmp_path / "a", params=PARAMS)
     ann.build(rows(), tmp_path / "b", params=ann.AnnParams(nlist=16, seed=1))
-    a, b = (ann.open(tmp_path / name).manifest["segments"][0]["files"]["lists.faiss"] for name in "ab")
-    assert a["blake2b"] != b["blake2b"]
+    a, b = (ann.open(tmp_path / name).manifest["files"]["lists"] for name in "ab")
+    assert a["blocks"] != b["blocks"]
 
 
 def test_the_manifest_names_every_file_and_nothing_else_is_left(index):
     manifest = json.loads((index / "manifest.json").read_bytes())
-    named = {f"base/{name}" for name in manifest["segments"][0]["files"]} | {"manifest.json"}
+    named = {told["name"] for told in manifest["files"].values()} | {"manifest.json"}
     assert named == {str(p.relative_to(index)) for p in index.rglob("*") if p.is_file()}
     assert [p.name for p in index.parent.iterdir()] == ["index"]
     assert str(index) not in (index / "manifest.json").read_text()
@@ -55,38 +56,64 @@ def test_a_copied_folder_opens_elsewhere(index, tmp_path):
     assert (ann.open(tmp_path / "moved", verify="full").search(rows()[:3], 1)[0] >= 5).all()
 
 
-@pytest.mark.parametrize("name", ["base/vectors.npy", "base/lists.faiss", "base/keys.npy", "base/order.npy"])
-def test_a_missing_or_cut_file_is_named(index, name):
-    whole = (index / name).read_bytes()
-    (index / name).write_bytes(whole[:-100])
-    with pytest.raises(StoreError, match=rf"{name} has \d+ bytes instead of.*build the index again"):
-        ann.open(index)
-    (index / name).unlink()
-    with pytest.raises(StoreError, match=f"{name} is missing"):
-        ann.open(index)
-    with pytest.raises(StoreError):
-        ann.open(index, verify="none")
+@pytest.mark.parametrize("role", ["vectors", "lists", "sizes", "head", "rotation", "keys", "order"])
+@pytest.mark.parametrize("verify", ["full", "touched", "none"])
+def test_a_missing_or_cut_file_is_named_whatever_is_verified(index, role, verify):
+    path = index / layout.file_name(role, 0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(StoreError, match=rf"{path.name} has \d+ bytes instead of.*build the index again"):
+        ann.open(index, verify=verify)
+    path.unlink()
+    with pytest.raises(StoreError, match=f"{path.name} is missing"):
+        ann.open(index, verify=verify)
 
 
-def test_a_changed_byte_is_found_at_the_ends_by_touched_and_anywhere_by_full(index):
-    path = index / "base/vectors.npy"
+def test_a_changed_byte_in_the_middle_of_a_large_file_is_found_by_full_and_at_its_ends_by_touched(tmp_path):
+    ann.build(rows(20_000, 80), tmp_path / "index", params=PARAMS)  # 3.2 MB, four blocks
+    path = tmp_path / "index" / layout.file_name("vectors", 0)
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(StoreError, match=r"vectors\.npy has a changed middle"):
-        ann.open(index, verify="full")
-    assert len(ann.open(index, verify="touched")) == 2000
+    with pytest.raises(StoreError, match=r"bin has changed between bytes 1048576 and 2097151"):
+        ann.open(tmp_path / "index", verify="full")
+    assert len(ann.open(tmp_path / "index", verify="touched")) == 20_000
     whole[-1] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(StoreError, match="changed beginning or end"):
-        ann.open(index, verify="touched")
+    with pytest.raises(StoreError, match="has changed between"):
+        ann.open(tmp_path / "index", verify="touched")
+    assert len(ann.open(tmp_path / "index", verify="none")) == 20_000
+
+
+def test_no_flipped_byte_and_no_truncation_passes_full_verification(index):
+    """1,000 damages, each of one file at a random place; an open index would be wrong somewhere after some of them."""
+    random = np.random.default_rng(0)
+    paths = sorted(p for p in index.iterdir() if p.is_file())
+    for number in range(1000):
+        path = paths[number % len(paths)]
+        whole = path.read_bytes()
+        place = int(random.integers(len(whole)))
+        flipped = bytes([whole[place] ^ (1 << int(random.integers(8)))])
+        path.write_bytes(whole[:place] + (flipped + whole[place + 1 :] if number % 4 else b""))
+        with pytest.raises(StoreError):
+            ann.open(index, verify="full")
+        path.write_bytes(whole)
+    assert len(ann.open(index, verify="full")) == 2000
 
 
 def test_files_of_another_index_are_refused(index, tmp_path):
     ann.build(rows(seed=3), tmp_path / "other", ids=np.arange(2000), params=PARAMS)
-    (tmp_path / "other/base/lists.faiss").replace(index / "base/lists.faiss")
-    with pytest.raises(StoreError, match=r"lists\.faiss"):
+    name = layout.file_name("lists", 0)
+    (tmp_path / "other" / name).replace(index / name)
+    with pytest.raises(StoreError, match=r"lists-000000\.bin"):
         ann.open(index)
+
+
+def test_queries_of_another_encoder_are_refused(tmp_path):
+    ann.build(rows(10), tmp_path / "index", encoder="all-MiniLM-L6-v2@f32")
+    assert len(ann.open(tmp_path / "index", encoder="all-MiniLM-L6-v2@f32")) == 10
+    with pytest.raises(UsageError, match="pin the encoder"):
+        ann.open(tmp_path / "index", encoder="mpnet@f32")
 
 
 @pytest.mark.parametrize("change", [lambda t: t[:-40], lambda t: t.replace('"n": 2000', '"n": 1999'), lambda t: "[]"])
@@ -99,7 +126,7 @@ def test_a_damaged_manifest_is_refused_whatever_is_verified(index, change):
 
 def test_another_format_version_asks_for_a_rebuild(index):
     path = index / "manifest.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 9'))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 9'))
     with pytest.raises(StoreError, match="format 9"):
         ann.open(index)
 
@@ -132,7 +159,7 @@ def test_building_never_overwrites_and_a_refused_build_leaves_nothing(index, tmp
         (rows(3), {"ids": np.array([1, 1, 2])}, "id 1 is given to more than one"),
         (rows(3), {"ids": np.array([1, -1, 2])}, "padding"),
         (rows(3), {"ids": np.arange(4)}, "give 3 integers"),
-        (rows(3) * 1e6, {"params": ann.AnnParams(rerank_dtype="float16")}, "exceeds float16"),
+        (rows(3) * 1e6, {"params": ann.AnnParams(rerank_dtype="f16")}, "exceeds float16"),
         (rows(), {"params": ann.AnnParams(code="pq25x4")}, "more parts"),
         (rows(20_000), {"memory_budget": 1000}, "memory_budget"),
     ],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines import ann
+from pipelines.ann import layout
 from schemas.errors import UsageError
 
 
@@ -39,7 +40,7 @@ def lists(tmp_path_factory):
     indexes = {}
     for metric in ("ip", "l2"):
         out = tmp_path_factory.mktemp("ann") / metric
-        ann.build(vectors, out, params=ann.AnnParams(metric=metric, nlist=30))
+        ann.build(vectors, out, params=ann.AnnParams(metric=metric, nlist=30, rerank_dtype="f32"))
         indexes[metric] = ann.open(out, verify="full")
     return vectors, queries, indexes
 
@@ -79,7 +80,7 @@ def test_few_probes_find_less_than_many(lists):
 
 def test_no_key_is_returned_twice_although_vectors_lie_in_two_lists(lists):
     _, queries, indexes = lists
-    assert indexes["ip"].manifest["segments"][0]["entries"] > 3000
+    assert indexes["ip"].manifest["entries"] > 3000
     keys, _ = indexes["ip"].search(queries, 50, nprobe=10, rerank=300)
     assert all(len(set(line[line >= 0])) == (line >= 0).sum() for line in keys)
 
@@ -148,7 +149,7 @@ def test_a_wide_filter_keeps_the_target_and_never_leaks(wide):
 def test_given_ids_come_back_for_the_vectors_they_were_given_with(wide):
     vectors, keys, index = wide
     found, scores = index.search(vectors[:100], 1, recall_target=0.99)
-    assert (found[:, 0] == keys[:100]).mean() >= 0.99 and np.allclose(scores.max(), 1, atol=1e-5)
+    assert (found[:, 0] == keys[:100]).mean() >= 0.99 and np.allclose(scores.max(), 1, atol=1e-3)
 
 
 def test_a_large_k_keeps_its_recall(wide):
@@ -159,13 +160,13 @@ def test_a_large_k_keeps_its_recall(wide):
 
 
 def test_float16_vectors_cost_half_the_disk_and_rank_alike(tmp_path):
-    vectors, queries = clustered(3000, 32), clustered(40, 32, seed=1)
-    ann.build(vectors, tmp_path / "half", params=ann.AnnParams(nlist=30, rerank_dtype="float16"))
+    vectors, queries = clustered(3000, 32), clustered(400, 32, seed=1)
+    ann.build(vectors, tmp_path / "half", params=ann.AnnParams(nlist=30))
     index = ann.open(tmp_path / "half")
     keys, scores = index.search(queries, 10, nprobe=30, rerank=3000)
     true, true_scores = brute(vectors, queries, 10, "ip")
-    assert recall(keys, true) >= 0.98 and np.allclose(scores, true_scores, atol=2e-3)
-    assert (tmp_path / "half/base/vectors.npy").stat().st_size < 3000 * 32 * 2 + 256
+    assert recall(keys, true) >= 0.999 and np.allclose(scores, true_scores, atol=2e-3)
+    assert (tmp_path / "half" / layout.file_name("vectors", 0)).stat().st_size == 3000 * 32 * 2
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
@@ -173,7 +174,7 @@ def test_float16_vectors_cost_half_the_disk_and_rank_alike(tmp_path):
 def test_small_and_odd_dimensions_are_indexed_exactly(tmp_path, dim, metric):
     vectors = np.random.default_rng(0).standard_normal((400, dim)).astype(np.float32)
     queries = np.random.default_rng(1).standard_normal((7, dim)).astype(np.float32)
-    ann.build(vectors, tmp_path / "index", params=ann.AnnParams(metric=metric, nlist=8, replicas=3))
+    ann.build(vectors, tmp_path / "index", params=ann.AnnParams(metric=metric, nlist=8, replicas=3, rerank_dtype="f32"))
     keys, scores = ann.open(tmp_path / "index").search(queries, 5, nprobe=8, rerank=400)
     true, true_scores = brute(vectors, queries, 5, metric)
     assert np.array_equal(keys, true) and np.allclose(scores, true_scores, atol=1e-5)
