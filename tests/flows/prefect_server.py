@@ -136,8 +136,12 @@ class Serve:
         return Path(self.about["home"])
 
     def ask(self, method: str, path: str, **arguments: Any) -> Any:
-        """A request to Prefect's API; returns its JSON."""
-        answer = httpx.request(method, f"{self.api}{path}", auth=self.auth, timeout=30, **arguments)
+        """A request to Prefect's API; returns its JSON. 503 is a locked SQLite: asked again, as Prefect's client does."""
+        for wait_s in (0.5, 1, 2, 4, 8, None):
+            answer = httpx.request(method, f"{self.api}{path}", auth=self.auth, timeout=30, **arguments)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or wait_s is None:
+                break
+            time.sleep(wait_s)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
