@@ -137,11 +137,8 @@ def test_a_backfill_cancelled_in_the_ui_stops_within_15_s_and_can_be_asked_for_a
         run = serve.run("backfill", laptop.window(DAYS, 1, max_parallel=DAYS))
         until(lambda: any(f"day={day(DAYS - 3)}" in mark for mark in laptop.marks()), 180)
         page.goto(f"{serve.api.removesuffix('/api')}/runs/flow-run/{run}")
-        page.locator(".p-icon-button-menu, [class*=flow-run-menu]").first.click()
-        page.get_by_text("Cancel", exact=True).first.click()
-        page.get_by_role("button", name="Cancel Flow Run").or_(
-            page.locator(".p-modal button", has_text="Cancel")
-        ).last.click()
+        page.locator("button.p-button--destructive", has_text="Cancel").click()
+        page.get_by_role("button", name="Confirm").click()
         begun = time.monotonic()
         serve.wait(run, "CANCELLED", within=15)
         until(lambda: not working_on(run), 15 - (time.monotonic() - begun))
