@@ -242,6 +242,7 @@ def parts(store: Path, day: str) -> dict[str, dict[str, tuple[int, int]]]:
     return found
 
 
+@pytest.mark.soak
 def test_a_driver_that_is_killed_leaves_no_process_and_its_finished_shards_to_the_next(
     local, two_days, start, differences, cli, tmp_path
 ):
