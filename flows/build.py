@@ -145,6 +145,11 @@ class Build:
         if stage == LAST:
             self._brought.add(day)
 
+    def bring_up_day(self, day: dt.date, buckets: Sequence[int]) -> None:
+        """Run all daily stages on one day of the draft."""
+        for stage in DAILY:
+            self.bring_up(stage, day, buckets)
+
     def days_left(self) -> list[tuple[dt.date, list[int]]]:
         """(day, buckets) to bring up before publishing, ascending: from a bucket's first stale day on, every day it has records of.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flows.build import Build, Surroundings
 from jobs.engines.profile import Engines
-from jobs.stages import DAILY, STAGES
+from jobs.stages import STAGES
 from pipelines.readers import ReadParams, find_sources
 
 
@@ -56,8 +56,7 @@ def ingest(
     with build:
         quarantined = build.read(files, read, day=day)
         for day_left, buckets in build.days_left():
-            for stage in DAILY:
-                build.bring_up(stage, day_left, buckets)
+            build.bring_up_day(day_left, buckets)
         published = build.publish(build.index(), force=force)
     snapshot = published or build.parent
     return Result(

@@ -15,7 +15,6 @@ from jobs.plan_backfill import Plan, plan_nightly, refuse_nothing_configured
 from jobs.store import snapshots
 from jobs.store.lake import Lake
 from schemas.forms import Asked, NightlyForm
-from schemas.manifest import Snapshot
 from schemas.settings import Settings
 
 
@@ -42,7 +41,8 @@ def take_planned(
     log, name = get_run_logger(), title.replace(" ", "-")
     for line in plan.say():
         log.info(line)
-    parent = _parent(settings)
+    lake = Lake(settings.store)
+    parent = snapshots.current(lake)
     board = steps.Board(name, steps.current_grid(settings), steps.steps_of(plan.days, at_once))
     taken = take_days(
         title,
@@ -54,7 +54,7 @@ def take_planned(
         steps=steps.TaskSteps(board),
     )
     board.finish(steps.current_grid(settings))
-    text = account(title.capitalize(), plan, taken, parent, settings, Lake(settings.store).url)
+    text = account(title.capitalize(), plan, taken, parent, settings, lake.url)
     create_markdown_artifact(text, key=f"{name}-account", description=f"What the {title} did")
     tell_outcome(taken, settings)
     return taken
@@ -65,15 +65,9 @@ def tell_outcome(taken: Taken, settings: Settings) -> None:
     url = Lake(settings.store).url
     for snapshot in taken.snapshots:
         steps.tell_published(snapshot, url)
-    for outcome in taken.failed():
-        if outcome.error and "not published" in outcome.error:
-            steps.tell("gate.failed", url, day=outcome.day.isoformat(), error=outcome.error)
+    for error in taken.gates:
+        steps.tell("gate.failed", url, error=error)
     for outcome in taken.outcomes:
         if outcome.read and outcome.quarantined > settings.quarantine_limit * outcome.read:
             share = round(outcome.quarantined / outcome.read, 4)
             steps.tell("quarantine.high", url, day=outcome.day.isoformat(), corpus=outcome.corpus, share=share)
-
-
-def _parent(settings: Settings) -> Snapshot | None:
-    lake = Lake(settings.store)
-    return snapshots.current(lake) if lake.exists(snapshots.INFO) else None

@@ -169,7 +169,7 @@ def _grid_table(rows: list[GridRow]) -> list[dict[str, str]]:
 def current_grid(settings: Settings) -> list[GridRow]:
     """The grid as the store has it now."""
     lake = Lake(settings.store)
-    snapshot = snapshots.current(lake) if lake.exists(snapshots.INFO) else None
+    snapshot = snapshots.current(lake)
     return day_grid(lake, snapshot, settings, now=dt.datetime.now(dt.UTC))
 
 

@@ -14,11 +14,12 @@ from typing import Protocol, TypeVar
 
 from flows.build import Build, Surroundings
 from jobs.corpora import CorpusDay
+from jobs.engines.engine import one_line
 from jobs.engines.profile import Engines
 from jobs.plan_backfill import PlannedDay
 from jobs.stages import DAILY
 from jobs.store import ledger
-from schemas.errors import EngraphError, StoreError
+from schemas.errors import EngraphError, GateFailed, StoreError
 from schemas.manifest import Snapshot
 
 T = TypeVar("T")
@@ -81,11 +82,13 @@ class Outcome:
 
 @dataclass
 class Taken:
-    """What a run did: days, snapshots, and later days that were stale because of them and were brought up to date."""
+    """What a run did: days, snapshots, later days that were stale because of them and were brought up to date, and batches that a
+    gate kept from being published."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     followed: list[dt.date] = field(default_factory=list)
+    gates: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def failed(self) -> list[Outcome]:
@@ -154,6 +157,7 @@ def _take_batch(build: Build, batch: list[PlannedDay], steps: Steps, taken: Take
         _end(outcomes, problem)
         _record(build, outcomes, None)
         taken.outcomes += outcomes
+        taken.gates += [_told(problem)] if isinstance(problem, GateFailed) else []
         if isinstance(problem, StoreError) or not isinstance(problem, Exception):
             raise
         return
@@ -186,7 +190,7 @@ def _take_day(
                         _step(build, stage, day, buckets, steps)
     except Exception as problem:
         for outcome in mine:
-            outcome.status, outcome.error = "failed", outcome.error or one_line(problem)
+            outcome.status, outcome.error = "failed", outcome.error or _told(problem)
     finally:
         for outcome in mine:
             outcome.seconds = time.perf_counter() - begun
@@ -201,7 +205,7 @@ def _read(build: Build, source: CorpusDay, outcome: Outcome, steps: Steps, *, ag
             outcome.quarantined = steps.run("read", outcome.day, call)
         outcome.read = build.run.report("read").rows_in - before
     except Exception as problem:
-        outcome.status, outcome.error = "failed", one_line(problem)
+        outcome.status, outcome.error = "failed", _told(problem)
     steps.note(outcome.day, "read", outcome.status, outcome.read - outcome.quarantined)
 
 
@@ -228,23 +232,18 @@ def _follow(build: Build, day: dt.date, buckets: list[int], steps: Steps, follow
     before = set(build.run.catalogue.select("memory_units", day=day))
     for stage in DAILY:
         steps.note(day, stage, "stale")
-    steps.run("follow", day, partial(_all_stages, build, day, buckets))
+    steps.run("follow", day, partial(build.bring_up_day, day, buckets))
     for stage in DAILY:
         steps.note(day, stage, "done")
     if set(build.run.catalogue.select("memory_units", day=day)) != before and day not in followed:
         followed.append(day)
 
 
-def _all_stages(build: Build, day: dt.date, buckets: list[int]) -> None:
-    for stage in DAILY:
-        build.bring_up(stage, day, buckets)
-
-
 def _end(outcomes: list[Outcome], problem: BaseException) -> None:
     status = "failed" if isinstance(problem, Exception) else "cancelled"
     for outcome in outcomes:
         if outcome.status == "done":
-            outcome.status, outcome.error = status, f"not published: {one_line(problem)}"
+            outcome.status, outcome.error = status, f"not published: {_told(problem)}"
 
 
 def _record(build: Build, outcomes: list[Outcome], snapshot: int | None) -> None:
@@ -272,7 +271,6 @@ def _record(build: Build, outcomes: list[Outcome], snapshot: int | None) -> None
     )
 
 
-def one_line(problem: BaseException) -> str:
+def _told(problem: BaseException) -> str:
     """An error as one line: our own words where it is ours, else with its kind."""
-    text = " ".join(str(problem).split())[:500]
-    return text if isinstance(problem, EngraphError) else f"{type(problem).__name__}: {text}".rstrip(": ")
+    return " ".join(str(problem).split())[:500] if isinstance(problem, EngraphError) else one_line(problem)

@@ -11,7 +11,6 @@ from jobs.compact_store import compact_store
 from jobs.engines.profile import Engines
 from jobs.find_subject import Subject, What, count, find
 from jobs.forget_records import forget_records
-from jobs.stages import DAILY
 from jobs.store import snapshots
 from jobs.store.lake import Lake
 from jobs.write_receipt import erasure, write_receipt
@@ -60,8 +59,7 @@ def forget(what: What, name: str, around: Surroundings, *, engines: Engines | No
             return subject
         forget_records(build.run, subject)
         for day, buckets in build.days_left():
-            for stage in DAILY:
-                build.bring_up(stage, day, buckets)
+            build.bring_up_day(day, buckets)
         _publish_without(build, subject)
         receipt = write_receipt(build.run, what, subject.name)
         assert receipt is not None

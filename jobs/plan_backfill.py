@@ -101,7 +101,7 @@ def plan_backfill(settings: Settings, form: BackfillForm, now: dt.datetime, *, f
 
 def _store(settings: Settings) -> tuple[Lake, Snapshot | None]:
     lake = Lake(settings.store)
-    return lake, snapshots.current(lake) if lake.exists(snapshots.INFO) else None
+    return lake, snapshots.current(lake)
 
 
 def _planned(day: dt.date, states: Sequence) -> PlannedDay:

@@ -101,7 +101,7 @@ def _run(session: options.Session, form: BackfillForm) -> int:
 
     planned = plan_backfill(session.settings, form, session.now)
     lake = Lake(session.store)
-    parent = snapshots.current(lake) if lake.exists(snapshots.INFO) else None
+    parent = snapshots.current(lake)
     with Bars() as bars:
         taken = take_days(
             "engraph backfill",

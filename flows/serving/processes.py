@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from jobs.store.alive import alive
+
 RUN_ID = "PREFECT__FLOW_RUN_ID="
 
 
@@ -61,21 +63,6 @@ def end_flow_processes(home: Path, grace_s: float) -> list[str]:
     left = flow_processes(home)  # what they started while they were ending
     end([pid for pids in left.values() for pid in pids], 0)
     return sorted(found.keys() | left.keys())
-
-
-def alive(pid: int) -> bool:
-    """Whether a process still does something: one that has ended and that nobody has asked about does not count."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
-    if Path("/proc/self").exists():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _signal(pid: int, number: int) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 from filelock import FileLock
 
+from jobs.store.alive import alive
 from jobs.store.lake import Lake
 from schemas.errors import StoreError, StoreLocked
 
@@ -60,15 +61,7 @@ def _read(claim: bytes) -> dict:
 def _is_stale(claim: dict) -> bool:
     if dt.datetime.fromisoformat(claim["expires"]) < _now():
         return True
-    if claim["host"] != socket.gethostname():
-        return False
-    try:
-        os.kill(claim["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return claim["host"] == socket.gethostname() and not alive(claim["pid"])
 
 
 def _break_stale(lake: Lake, claim: dict) -> None:

@@ -13,6 +13,7 @@ import socket
 import uuid
 from collections.abc import Collection, Iterable
 
+from jobs.store.alive import alive
 from jobs.store.lake import Lake
 from schemas.errors import PublishConflict, StoreError
 from schemas.manifest import FORMAT, Catalogue, Snapshot, StoreInfo
@@ -71,7 +72,7 @@ def load(lake: Lake, number: int) -> Snapshot:
 
 
 def current(lake: Lake) -> Snapshot | None:
-    """The newest snapshot, or None in a store that never published. `CURRENT` is not trusted, only offered to people."""
+    """The newest snapshot, or None where none was published, or there is no store. `CURRENT` is only offered to people."""
     have = numbers(lake)
     return load(lake, have[-1]) if have else None
 
@@ -148,22 +149,12 @@ def pinned(lake: Lake) -> set[int]:
             continue
         claim = json.loads(found)
         expired = dt.datetime.fromisoformat(claim["expires"]) < dt.datetime.now(dt.UTC)
-        gone = claim["host"] == socket.gethostname() and not _alive(claim["pid"])
+        gone = claim["host"] == socket.gethostname() and not alive(claim["pid"])
         if expired or gone:
             lake.remove(f"pins/{name}")
         else:
             held.add(int(name.split("-")[0]))
     return held
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def collect_garbage(lake: Lake, *, keep: int, dry_run: bool = False, also: Collection[str] = ()) -> dict:

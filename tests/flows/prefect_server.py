@@ -23,7 +23,8 @@ from typing import Any
 
 import httpx
 
-from flows.serving.processes import alive, flow_processes
+from flows.serving.processes import flow_processes
+from jobs.store.alive import alive
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 90.0

@@ -7,12 +7,10 @@ import json
 import os
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
-from packaging.version import Version
 
 import flows.serving.deploy
 from flows.serving.deploy import connect
@@ -92,11 +90,6 @@ def test_a_schedule_that_was_paused_in_the_ui_stays_paused_and_off_takes_it_away
     assert served.deployment("nightly-ingest")["schedules"] == []
 
 
-@pytest.mark.xfail(
-    Version(metadata.version("fastapi")) >= Version("0.151"),
-    reason="FastAPI 0.151 and newer refuse the nulls that Prefect 3.8.8's own client sends (422): fastapi>=0.139,<0.151",
-    strict=True,
-)
 def test_prefects_own_command_deploys_the_same(served, deploy, tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(SMALL_PLAN)
