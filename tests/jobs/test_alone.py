@@ -53,7 +53,7 @@ def test_what_a_job_reads_waits_for_the_next_ingest_and_is_not_published(store, 
     before = sorted(p.name for p in (store / "snapshots").glob("*.json"))
     done = json.loads(python("-m", "jobs.read_sources", new, "--store", store, "--day", "2026-03-02").stdout)
     assert done["report"]["rows_out"] == 1 and done["quarantined"] == 0
-    assert {f["table"] for f in done["filesets"]} == {"turns", "sources"}
+    assert {f["table"] for f in done["filesets"]} == {"turns", "sources", "source_records"}
     assert sorted(p.name for p in (store / "snapshots").glob("*.json")) == before
 
 
