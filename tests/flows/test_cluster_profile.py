@@ -212,6 +212,7 @@ def test_every_stage_ran_on_the_engine_that_its_profile_names(cluster, local, cl
     assert {row["engine"] for row in sql(cli, local.second, query)} == {"local"}
 
 
+@pytest.mark.soak
 def test_a_second_ingest_on_the_cluster_does_nothing(cluster, two_days, start, listing, tmp_path):
     store = tmp_path / "store"
     shutil.copytree(cluster.second, store)

@@ -1,6 +1,7 @@
 """`kill -9` at each stage of an ingest: the last snapshot still answers, and the rerun ends as if nothing had happened.
 
-Here before the first write of each stage, and after a middle one of some; tests/soak/test_kill_everywhere.py has every write.
+Here before the first write of a stage, and after a middle one of some: three stages in each run of the tests, all of them in
+the soak; tests/soak/test_kill_everywhere.py has every write.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from jobs.stages import STAGES
 
 KILL_AFTER = Path(__file__).resolve().parents[1] / "soak" / "kill_after.py"
 MIDWAY = ("segment", "extract", "index", "publish")
+ALWAYS = ("embed", "extract", "publish")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [s if s in ALWAYS else pytest.param(s, marks=pytest.mark.soak) for s in STAGES])
 def test_an_ingest_killed_in_any_stage_is_continued_by_running_it_again(stage, interrupted, kill_and_rerun, tmp_path):
     of_stage = [n for n, (_, path) in enumerate(interrupted.writes, 1) if interrupted.stage_of(path) == stage]
     kill_and_rerun(tmp_path / "first", of_stage[0], after=False)

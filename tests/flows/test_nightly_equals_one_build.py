@@ -71,6 +71,7 @@ def test_five_nights_give_the_tables_of_one_build(five_days, one_build, tmp_path
                 assert found[0] == found[1]
 
 
+@pytest.mark.soak
 def test_nights_delivered_with_all_that_came_before_are_the_same(five_days, one_build, tmp_path, ingest, differences):
     """A source that grows in place: every night reads all days' folders again, arrival days come from the folders."""
     growing = tmp_path / "growing" / five_days.name
@@ -80,6 +81,7 @@ def test_nights_delivered_with_all_that_came_before_are_the_same(five_days, one_
     assert differences(tmp_path / "nights", one_build) == []
 
 
+@pytest.mark.soak
 def test_the_order_of_the_file_names_decides_nothing(five_days, one_build, tmp_path, ingest, differences):
     turned = tmp_path / "turned" / five_days.name
     shutil.copytree(five_days, turned)

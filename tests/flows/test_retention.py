@@ -167,6 +167,7 @@ def test_the_stages_compute_what_they_would_have_computed_without_retention(aged
         assert {f for f in a.catalogue if f.stage != "retention"} == set(b.catalogue)
 
 
+@pytest.mark.soak
 def test_nights_with_retention_end_the_same_every_time(corpus, say, ingest, retain, differences, tmp_path):
     rules = [{"days": 1}, {"namespace": "b*", "granularity": ["fact"], "days": 1}]
     for n, day in enumerate(("2026-03-01", "2026-03-02", "2026-03-03")):

@@ -120,6 +120,7 @@ def test_the_sample_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(cli, 
     ]
 
 
+@pytest.mark.soak
 def test_an_ingest_killed_midway_is_continued_redoes_nothing_and_answers_like_a_folder(built, cli, start, aws):
     notes, folder = built
     victim = start(*ingest_of(notes, "killed"))
@@ -144,6 +145,7 @@ def test_an_ingest_killed_midway_is_continued_redoes_nothing_and_answers_like_a_
         assert here == there, asked
 
 
+@pytest.mark.soak
 def test_two_writers_into_one_bucket_both_land(corpus, say, start, cli, aws):
     shared = say("ann", "s1", range(7), day="2026-01-02")
     one = corpus.chat("one/talk.jsonl", shared + say("bo", "s1", range(7), day="2026-01-02"))

@@ -85,6 +85,7 @@ def _command_line(pid: int) -> bytes:
         return f.read()
 
 
+@pytest.mark.soak
 def test_stopped_and_killed_runs_go_on_at_the_next_start_and_no_process_is_left(plan, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log.txt"
     with running_serve(store, deployments=plan, PREFECT_SERVER_API_AUTH_STRING=SECRET) as serve:

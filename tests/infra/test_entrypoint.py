@@ -37,6 +37,7 @@ def test_a_ray_client_address_is_refused_with_the_address_to_give_instead():
 
 
 @pytest.mark.skipif(not HAS_JAVA, reason="no Java")
+@pytest.mark.soak
 def test_the_role_driver_runs_a_spark_program(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

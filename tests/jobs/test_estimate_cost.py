@@ -47,6 +47,7 @@ def near(found: float, true: float, share: float = 0.2) -> bool:
     return abs(found - true) <= share * true
 
 
+@pytest.mark.soak
 def test_the_sample_corpus_is_estimated_as_an_ingest_writes_it(tmp_path):
     command = [sys.executable, "-c", "from flows.command_line import main; main()", "ingest", str(SAMPLE_CORPUS)]
     command += ["--store", str(tmp_path / "store"), "--json", "--now", "2026-03-01"]

@@ -161,6 +161,7 @@ def test_recall_at_k_counts_what_both_found():
     assert ann.recall_at_k(np.array([[2, 9], [4, 3]]), truth) == 0.75
 
 
+@pytest.mark.soak
 def test_ingest_is_measured_at_growing_sizes_by_the_real_command():
     small, large = ingest.measure(30, (1, 2))
     assert (small["turns"], large["turns"]) == (30, 60)

@@ -74,6 +74,7 @@ def probe(numbers) -> None:
         moody(n)
 
 
+@pytest.mark.soak
 def test_bisection_finds_what_fails_and_what_kills(other_processes):
     found = culprits(other_processes, probe, list(range(8)), Failed("x"), "a stage")
     assert sorted((n, failed.died) for n, failed in found) == [(3, False), (5, True)]

@@ -73,6 +73,7 @@ def store(tmp_path: Path) -> str:
     return lake.url
 
 
+@pytest.mark.soak
 def test_a_spark_executor_with_another_version_is_found(spark_engine, other_python, store):
     from jobs.engines.handshake import on_spark
 

@@ -158,6 +158,7 @@ with SparkEngine(SparkSettings(master="local[1]", shuffle_partitions=1)) as engi
 
 
 @needs_java
+@pytest.mark.soak
 def test_a_jvm_that_is_killed_in_the_middle_ends_the_run_in_one_line_and_the_next_gets_another():
     done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=PATIENCE_S)
     told = "Spark's driver process is gone (killed, or out of memory): run again"
