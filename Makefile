@@ -30,10 +30,11 @@ $(CLUSTER_READY): $(READY) infra/setup_cluster.sh
 demo: $(READY)
 	@ENGRAPH=$(BIN)/engraph sh infra/demo.sh $(SAMPLE) $(DEMO_STORE)
 
-# Whole files side by side: most of the time of a test goes into starting engines, servers and browsers.
+# Whole files side by side: most of the time of a test goes into starting engines, servers and browsers. One thread each for
+# linear algebra: threads of several processes on the same cores spin while they wait for each other, which doubles the work.
 TEST_WORKERS ?= 2
 test: $(READY)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s
