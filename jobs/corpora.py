@@ -2,6 +2,7 @@
 
 A source with `{day}` is one folder or file a day; one without is a source that grows in place, whose files belong to the day on
 which they are taken. Files are known by name, size and time (or tag) of their last change: a night lists, it does not read.
+Records that name no user get the name that the corpus has in the settings as their namespace, whatever its folder is called.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.readers import ReadParams, SourceFile, find_sources, source_file_system
@@ -93,7 +94,7 @@ def _named_days(source: str) -> set[dt.date]:
 def _day(name: str, corpus: Corpus, day: dt.date, pattern: str, *, dated: bool = True) -> CorpusDay:
     read = ReadParams(kind=corpus.kind, namespace=corpus.namespace)
     try:
-        files = tuple(_observed(file) for file in find_sources([pattern]))
+        files = tuple(_observed(replace(file, corpus=name)) for file in find_sources([pattern]))
     except (UsageError, OSError) as error:
         broken = _why(pattern, error)
         return CorpusDay(name, day, (), read, dated, broken)

@@ -33,7 +33,7 @@ class Corpus(BaseModel):
         min_length=1, description="path (relative to the settings file), glob or URL; {day} stands for YYYY-MM-DD"
     )
     kind: Literal["auto", "conversation", "document"] = Field(default="auto", description="what the files hold")
-    namespace: str | None = Field(default=None, description="of everything read; default from the source")
+    namespace: str | None = Field(default=None, description="of everything read; default the user a record names, else the name of the corpus")
     first_day: dt.date | None = Field(default=None, description="days before it are never taken")
     timezone: str = Field(default="UTC", description="where a day ends; a nightly run takes days that have ended")
 
