@@ -33,7 +33,9 @@ class Corpus(BaseModel):
         min_length=1, description="path (relative to the settings file), glob or URL; {day} stands for YYYY-MM-DD"
     )
     kind: Literal["auto", "conversation", "document"] = Field(default="auto", description="what the files hold")
-    namespace: str | None = Field(default=None, description="of everything read; default the user a record names, else the name of the corpus")
+    namespace: str | None = Field(
+        default=None, description="of everything read; default the user a record names, else the name of the corpus"
+    )
     first_day: dt.date | None = Field(default=None, description="days before it are never taken")
     timezone: str = Field(default="UTC", description="where a day ends; a nightly run takes days that have ended")
 
@@ -79,6 +81,11 @@ class SparkSettings(BaseModel):
     driver_memory: str = Field(default="1g", description="memory of the driver's JVM")
     executor_memory: str = Field(
         default="1g", description="memory of each executor's JVM, its Python workers not counted"
+    )
+    patience_s: float = Field(
+        default=25.0,
+        gt=0,
+        description="seconds to wait for the master to take the driver, and then for its first worker",
     )
     shuffle_partitions: int = Field(default=32, ge=1, description="tasks after a shuffle; a few per core")
     checkpoint: str | None = Field(

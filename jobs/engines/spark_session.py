@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 JAVA = 17
 CONNECT_S = 10.0
-REGISTERED_S = 25.0
 ROOT = Path(__file__).resolve().parents[2]
 LOGGING = Path(__file__).with_name("log4j2.properties")
 MASTERS = r"local(\[(\*|\d+)(,\d+)?\])?|local-cluster\[[\d, ]+\]|spark://[^/:,]+:\d+(,[^/:,]+:\d+)*|k8s://.+|yarn"
@@ -111,7 +110,7 @@ def _session(settings: SparkSettings, conf: dict[str, str], told: IO[str]) -> Sp
         given = SparkConf(loadDefaults=False).setMaster(_with_retries(settings.master)).setAll(list(conf.items()))
         gateway = launch_gateway(given, {} if settings.verbose else {"stderr": told})
         SparkContext._ensure_initialized(gateway=gateway)
-    return _registered(builder.getOrCreate, settings.master)
+    return _registered(builder.getOrCreate, settings.master, settings.patience_s)
 
 
 def _fulfil(promise: Future[SparkSession], create: Callable[[], SparkSession]) -> None:
@@ -121,7 +120,7 @@ def _fulfil(promise: Future[SparkSession], create: Callable[[], SparkSession]) -
         promise.set_exception(error)
 
 
-def _registered(create: Callable[[], SparkSession], master: str) -> SparkSession:
+def _registered(create: Callable[[], SparkSession], master: str, patience_s: float) -> SparkSession:
     """A master that refuses the secret is tried for a minute by Spark, and one without workers waited for without end."""
     if not master.startswith("spark://"):
         return create()
@@ -129,14 +128,15 @@ def _registered(create: Callable[[], SparkSession], master: str) -> SparkSession
     # not a pool: its threads are waited for at exit, and this one may be stuck for a minute
     threading.Thread(target=_fulfil, args=(creating, create), daemon=True).start()
     try:
-        session = creating.result(timeout=REGISTERED_S)
+        session = creating.result(timeout=patience_s)
     except TimeoutError:
         raise EngraphError(
-            f"the master at {master} does not take this driver within {REGISTERED_S:.0f} s: the secret "
-            "(spark.authenticate.secret) or the version may differ from the cluster's"
+            f"the master at {master} does not take this driver within {patience_s:.0f} s: the secret "
+            "(spark.authenticate.secret) or the version may differ from the cluster's; give a busy one more time with [spark] "
+            "patience_s"
         ) from None
     executors = session.sparkContext._jsc.sc()
-    end = time.monotonic() + REGISTERED_S
+    end = time.monotonic() + patience_s
     while executors.getExecutorMemoryStatus().size() < 2:  # the driver is one
         if time.monotonic() > end:
             session.stop()

@@ -52,6 +52,7 @@ def _start(hosts, ray, spark, store: Path) -> subprocess.Popen:
         "ENGRAPH_SPARK__MASTER": spark.address,
         "ENGRAPH_SPARK__EXECUTOR_MEMORY": "512m",
         "ENGRAPH_SPARK__SHUFFLE_PARTITIONS": "4",
+        "ENGRAPH_SPARK__PATIENCE_S": "120",  # all hosts share the cores of this machine, with other tests
         "ENGRAPH_SPARK__CONF": json.dumps(conf),
     }
     command = [sys.executable, "-c", COMMAND, *_ingest(store), "--profile", "cluster"]

@@ -79,7 +79,7 @@ def ingest_of(source: Path, store: str) -> list[str]:
 
 
 def done(process: subprocess.Popen) -> dict:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode in (0, 3), err
     return json.loads(out)
 
