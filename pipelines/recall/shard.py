@@ -3,14 +3,15 @@
 Rows are sorted by granularity, namespace, group (session or document, by time) and position, so that any granularity of
 any namespace is one slice. `units.arrow` holds what a hit shows, `vectors.npy` the f32 vectors, `lexical/` the postings,
 `ann/<granularity>/` an ANN index where a granularity has many rows. `low.npy` and `high.npy` say which leaf rows (turns,
-sentences) each unit covers: evidence moves between granularities along these intervals. Opening maps files and reads one
-JSON; nothing is loaded.
+sentences) each unit covers: evidence moves between granularities along these intervals. `graph/` is the graph of entities,
+passages and rounds. Opening maps files and reads one JSON; nothing is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines import ann, lexical
+from pipelines.graph.graph_folder import GraphTables, write_graph
+from pipelines.graph.knowledge_graph import KnowledgeGraph
 from schemas.errors import StoreError
 
-VERSION = 3
+VERSION = 4
 ANN_ROWS = 20_000
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
@@ -39,7 +42,9 @@ def sort_units(units: pa.Table) -> pa.Table:
     return ordered.select(units.column_names).to_arrow().cast(units.schema)
 
 
-def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str) -> dict:
+def build_shard(
+    units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str, graph: GraphTables | None = None
+) -> dict:
     """Write a shard of `units` (in `sort_units` order) with vectors [n, dim] to the new folder `out`; returns its manifest."""
     out.mkdir(parents=True)
     ranges = _ranges(units)
@@ -50,6 +55,8 @@ def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str
     np.save(out / "low.npy", low)
     np.save(out / "high.npy", high)
     lexical.build((t.as_py() for t in units["text"]), out / "lexical")
+    if graph is not None:
+        write_graph(units, low, high, graph, out / "graph")
     for granularity, spans in ranges.items():
         a, b = min(s[0] for s in spans.values()), max(s[1] for s in spans.values())
         if b - a >= ANN_ROWS:
@@ -153,6 +160,12 @@ class RecallShard:
         self.lexical = lexical.Lexical(folder / "lexical")
         self.ranges: dict[str, dict[str, list[int]]] = self.manifest["ranges"]
         self._ann: dict[str, object] = {}
+
+    @cached_property
+    def graph(self) -> KnowledgeGraph | None:
+        """The graph of entities, passages and rounds; None where the shard was built without."""
+        folder = self.folder / "graph"
+        return KnowledgeGraph(folder, self.units) if folder.exists() else None
 
     def namespaces(self) -> set[str]:
         return {namespace for spans in self.ranges.values() for namespace in spans}
