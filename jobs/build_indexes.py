@@ -28,7 +28,7 @@ from schemas.errors import StoreError
 from schemas.fingerprint import fingerprint
 
 STAGE = "index"
-GRAPH = ("entities", "mentions", "triples", "edges")
+GRAPH = ("entities", "mentions", "triples", "edges", "documents")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def graph_tables(run: Run, bucket: int, units: pa.Table) -> GraphTables:
     triples = read("triples", ["subject_id", "predicate", "object_id", "unit_id", "unit_version"])
     entities = latest(read("entities", ["entity_id", "namespace", "name", "kind"]), "entity_id")
     synonyms = read("edges", ["source", "target", "weight"], ds.field("relation") == "synonym")
-    return GraphTables(entities, of_current(mentions), of_current(triples), synonyms)
+    titles = latest(read("documents", ["document_id", "namespace", "title"]), "document_id")
+    return GraphTables(entities, of_current(mentions), of_current(triples), synonyms, titles)
 
 
 def _install(lake: Lake, built: Path, name: str) -> None:

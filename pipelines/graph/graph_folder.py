@@ -2,15 +2,17 @@
 
 HippoRAG 2's graph (arXiv 2502.14802): passages and entities are nodes; a passage is linked to the entities it mentions, by how rare
 they are (idf; HippoRAG links by 1, but has a language model to leave out what is common); two entities by 2 x the number of
-triples that relate them, and by 2 x the cosine of synonyms. An entity in more than `hub_share` of a namespace's passages links
+triples that relate them, and by 2 x the cosine of synonyms. A document's title is an entity too, with and without what stands in
+brackets at its end, linked to every passage of the document. An entity in more than `hub_share` of a namespace's passages links
 everything with everything and has no edges. Nodes of conversations are their rounds. Namespaces follow each other: nodes
-[first, end) of one are its passages by row, then its entities by the hash of their normal form; columns are numbered from `first`,
-so that the graph of a namespace is a slice of every file. Cost: linear in mentions and triples, a sort of the edges.
+[first, end) of one are its passages by row, then its entities by the hash of their folded normal form; columns are numbered from
+`first`, so that the graph of a namespace is a slice of every file. Cost: linear in mentions and triples, a sort of the edges.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,11 +22,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipelines.extraction.normal import normal_form
+from pipelines.graph.entities import entity_id
 from pipelines.graph.pagerank import adjacency
+from pipelines.graph.seeds import folded
 from schemas.ids import unit_keys
 
 NODES = ("passage", "round")
-LEAVES = ("turn", "sentence")
+BRACKETS = re.compile(r"\s*\([^()]*\)\s*$")
 MENTION, FACT, SYNONYM = 1, 2, 4
 ENTITIES = pa.schema(
     [
@@ -59,13 +64,15 @@ class GraphTables:
     """What the graph of a shard is made of, of current units only.
 
     entities (entity_id, namespace, name, kind); mentions (unit_id, entity_id); triples (subject_id, predicate, object_id, unit_id);
-    synonyms (source, target, weight). `fact_vectors` [triples, dim]: unit norm, or zeros where a triple has none.
+    synonyms (source, target, weight); titles (document_id, namespace, title). `fact_vectors` [triples, dim]: unit norm, or zeros
+    where a triple has none.
     """
 
     entities: pa.Table
     mentions: pa.Table
     triples: pa.Table
     synonyms: pa.Table
+    titles: pa.Table | None = None
     fact_vectors: np.ndarray | None = None
     params: GraphParams = field(default_factory=GraphParams)
 
@@ -73,10 +80,15 @@ class GraphTables:
 def write_graph(units: pa.Table, low: np.ndarray, high: np.ndarray, tables: GraphTables, out: Path) -> None:
     """Write the graph of `units` (in the order of the shard; they cover the leaves [low, high)) to the new folder `out`."""
     out.mkdir(parents=True)
-    rows = pl.DataFrame(units.select(["unit_id", "namespace", "granularity"])).with_row_index("row")
+    rows = pl.DataFrame(units.select(["unit_id", "namespace", "granularity", "document_id"])).with_row_index("row")
     rows = rows.with_columns(low=pl.Series(low), high=pl.Series(high), row=pl.col("row").cast(pl.Int32))
-    links = _links(rows, tables.mentions)
-    entities = pl.DataFrame(tables.entities).join(links, on="entity_id", how="semi")
+    named = _titles(rows, tables.titles)
+    links = (
+        pl.concat([_links(rows, tables.mentions), named.select("row", "entity_id")]).unique().sort("row", "entity_id")
+    )
+    known = [pl.DataFrame(tables.entities), named.with_columns(kind=pl.lit("name"))]
+    entities = pl.concat([table.select("entity_id", "namespace", "name", "kind") for table in known])
+    entities = entities.unique("entity_id", keep="first", maintain_order=True).join(links, on="entity_id", how="semi")
     nodes = _nodes(rows, entities)
     edges = _edges(nodes, rows, links, tables)
     _write_nodes(nodes, links, out)
@@ -97,6 +109,22 @@ def _links(rows: pl.DataFrame, mentions: pa.Table) -> pl.DataFrame:
     return leaves.join(covered, on="leaf").select("row", "entity_id").unique().sort("row", "entity_id")
 
 
+def _titles(rows: pl.DataFrame, titles: pa.Table | None) -> pl.DataFrame:
+    """(row, entity_id, namespace, name) of each passage and the title of its document, which is an entity by its normal form."""
+    forms = []
+    for document, namespace, title in (
+        pl.DataFrame(titles).select("document_id", "namespace", "title").rows() if titles else ()
+    ):
+        for name in dict.fromkeys((title, BRACKETS.sub("", title))):
+            if normal := normal_form(name):
+                forms.append((document, entity_id(namespace, normal), namespace, name))
+    schema = ["document_id", "entity_id", "namespace", "name"]
+    named = pl.DataFrame(forms, schema=dict.fromkeys(schema, pl.String), orient="row")
+    passages = rows.filter(pl.col("granularity").is_in(NODES)).select("row", "document_id")
+    joined = passages.join(named, on="document_id").sort("document_id", "row", "name")
+    return joined.select("row", "entity_id", "namespace", "name")
+
+
 def _nodes(rows: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
     """(namespace, key, row, name, kind, entity_id, hash, node, first): passages by row, then entities by hash."""
     passages = rows.filter(pl.col("granularity").is_in(NODES)).select(
@@ -107,7 +135,7 @@ def _nodes(rows: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
         "namespace", key=normal, row=pl.lit(-1, pl.Int32), name="name", kind="kind", entity_id="entity_id"
     )
     passages = passages.with_columns(hash=pl.lit(0, pl.Int64))
-    named = named.with_columns(hash=pl.Series(unit_keys(named["key"]), dtype=pl.Int64))
+    named = named.with_columns(hash=pl.Series(unit_keys(map(folded, named["key"])), dtype=pl.Int64))
     order = ["namespace", pl.col("row") < 0, "row", "hash", "key"]
     ordered = pl.concat([passages, named]).sort(order).with_row_index("node")
     return ordered.with_columns(

@@ -21,20 +21,23 @@ from scipy.sparse import csr_array
 from pipelines.graph import pagerank
 from pipelines.graph.graph_folder import FACT, MENTION, SYNONYM
 from pipelines.graph.pagerank import Adjacency
-from pipelines.graph.seeds import Seed, Seeds, fact_weights, merged, named_spans
+from pipelines.graph.seeds import Seed, Seeds, Span, fact_weights, folded, merged, named_spans
 from schemas.ids import unit_keys
 
 KEPT_NAMESPACES = 256
+DAMPING = 0.85  # from a passage to the next are two steps; HippoRAG's 0.5 stops three walks of four before
 Ranked = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class SeedParams:
-    """How a question seeds the walk. `entities` is the share of the mass that goes to entities, the rest goes to passages."""
+    """How a question seeds the walk. `entities` is the share of the mass that goes to entities, the rest goes to passages.
+    What the question does not write as a name (`performer`) weighs `terms` of what it does."""
 
     entities: float = 0.5
-    passages: int = 20
-    temperature: float = 0.05
+    terms: float = 0.1
+    passages: int = 10
+    temperature: float = 0.03
     facts: int = 5
     phrases: int = 5
 
@@ -113,32 +116,41 @@ class KnowledgeGraph:
         params = params or SeedParams()
         spans = named_spans(text)
         scope = [n for n in (self.spans if namespaces is None else namespaces) if n in self.spans]
-        named = [seed for namespace in scope for seed in self._named(namespace, spans)]
+        named = [seed for namespace in scope for seed in self._named(namespace, spans, params)]
         told = self._told(vector, scope, params) if vector is not None else []
         return merged(named, told)
 
-    def _named(self, namespace: str, spans: Sequence[tuple[int, int, str]]) -> list[Seed]:
+    def _named(self, namespace: str, spans: Sequence[Span], params: SeedParams) -> list[Seed]:
         """Entities of a namespace that the text names; of overlapping names the longest."""
         _, entity, end = self.spans[namespace]
-        hashes = self._hashes[self._entity_of[namespace] :][: end - entity]
-        wanted = unit_keys(normal for _, _, normal in spans)
-        at = np.searchsorted(hashes, wanted)
+        offset = self._entity_of[namespace]
+        hashes = self._hashes[offset : offset + end - entity]
+        if not len(hashes):
+            return []
+        wanted = unit_keys(span.folded for span in spans)
         found: list[Seed] = []
-        free: list[tuple[int, int]] = []
-        for i in np.flatnonzero(hashes[np.minimum(at, len(hashes) - 1)] == wanted) if len(hashes) else ():
-            start, stop, normal = spans[i]
-            row = self._entity_of[namespace] + int(at[i])
-            degree = self._starts[entity + int(at[i]) + 1] - self._starts[entity + int(at[i])]
-            if self._entities["normal"][row].as_py() != normal or not degree:
+        taken: list[Span] = []
+        bounds = (np.searchsorted(hashes, wanted, side).tolist() for side in ("left", "right"))
+        for span, a, b in zip(spans, *bounds, strict=True):
+            if a == b or any(span.end > t.start and t.end > span.start for t in taken):
                 continue
-            if all(stop <= a or b <= start for a, b in free):
-                free.append((start, stop))
-                found.append(self._seed(entity + int(at[i]), row, 1.0, "named in the question"))
+            known = self._entities.slice(offset + a, b - a).to_pylist()
+            seeds = [
+                self._named_seed(entity + a + i, row, span, params)
+                for i, row in enumerate(known)
+                if folded(row["normal"]) == span.folded and self._degree(entity + a + i)
+            ]
+            found += seeds
+            taken += [span] if seeds else []
         return found
 
-    def _seed(self, node: int, row: int, weight: float, why: str) -> Seed:
-        passages = max(1, int(self._entities["passages"][row].as_py()))
-        return Seed(node, self._entities["name"][row].as_py(), weight / passages, why)
+    def _named_seed(self, node: int, entity: dict, span: Span, params: SeedParams) -> Seed:
+        is_name = span.written or (span.perhaps and entity["kind"] != "term")
+        weight = (1.0 if is_name else params.terms) / max(1, entity["passages"])
+        return Seed(node, entity["name"], weight, "named in the question")
+
+    def _degree(self, node: int) -> int:
+        return int(self._starts[node + 1] - self._starts[node])
 
     def _told(self, vector: np.ndarray, scope: Sequence[str], params: SeedParams) -> list[Seed]:
         """Ends of the facts nearest to the question."""
@@ -181,7 +193,7 @@ class KnowledgeGraph:
         rows: np.ndarray,
         cosines: np.ndarray,
         *,
-        damping: float = 0.5,
+        damping: float = DAMPING,
         exact: bool = False,
         weigh: Callable[[np.ndarray], np.ndarray] | None = None,
         params: SeedParams | None = None,
@@ -249,7 +261,7 @@ class KnowledgeGraph:
         rows: np.ndarray | Sequence[int] = (),
         cosines: np.ndarray | Sequence[float] = (),
         *,
-        damping: float = 0.5,
+        damping: float = DAMPING,
         most: int = 3,
     ) -> list[str]:
         """In words, what brought `row`: the entities that passed it most of its mass, and how each was reached."""

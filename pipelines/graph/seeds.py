@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipelines.extraction.normal import normal_form
-from pipelines.extraction.words import tokenize
+from pipelines.extraction.words import closed_class, tokenize
 
 LONGEST = 8
 
@@ -33,17 +34,42 @@ class Seeds:
         return bool(self.found)
 
 
-def named_spans(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, normal form) of every run of up to `LONGEST` tokens, the longest first: what may name an entity."""
+@dataclass(frozen=True)
+class Span:
+    """Characters [start, end) of a question that may name an entity. `written` as a name, with a capital or a digit; or where
+    that says nothing, `perhaps` a name: with the first word, or in a question without capitals."""
+
+    start: int
+    end: int
+    folded: str
+    written: bool
+    perhaps: bool
+
+
+def named_spans(text: str) -> list[Span]:
+    """Every run of up to `LONGEST` tokens, the longest first, as it is and with its last word in the singular."""
     tokens = tokenize(text, 0, len(text))
-    out: dict[tuple[int, int, str], None] = {}
+    plain = not any(c.isupper() for c in text[1:])
+    out: dict[tuple[int, int, str], Span] = {}
     for length in range(min(LONGEST, len(tokens)), 0, -1):
         for i in range(len(tokens) - length + 1):
+            words = [t[0] for t in tokens[i : i + length]]
+            if length == 1 and closed_class(words[0].lower()):
+                continue
             start, end = tokens[i][1], tokens[i + length - 1][2]
+            written = any(w[0].isdigit() or (w[0].isupper() and (i or n)) for n, w in enumerate(words))
             for term in (False, True):
                 if normal := normal_form(text[start:end], term=term):
-                    out[start, end, normal] = None
-    return list(out)
+                    span = Span(start, end, folded(normal), written, plain or not i)
+                    out.setdefault((start, end, span.folded), span)
+    return list(out.values())
+
+
+def folded(normal: str) -> str:
+    """A normal form without accents, as people type names: `Aschenbrodel` is `Aschenbrödel`, `Jimenez` is `Jiménez`."""
+    if normal.isascii():
+        return normal
+    return "".join(c for c in unicodedata.normalize("NFKD", normal) if not "\u0300" <= c <= "\u036f")
 
 
 def fact_weights(

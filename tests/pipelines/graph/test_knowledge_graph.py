@@ -34,7 +34,7 @@ TRIPLES = [("docs", "green", "made by", "steve hillage", 0), ("docs", "chingford
 
 def built(folder, **tables) -> KnowledgeGraph:
     rows = [
-        {"unit_id": f"{n}/{g}-{i}", "namespace": n, "granularity": g}
+        {"unit_id": f"{n}/{g}-{i}", "namespace": n, "granularity": g, "document_id": f"{n}/{i}"}
         for g in ("passage", "sentence")
         for n, texts in PASSAGES.items()
         for i in range(len(texts))
@@ -116,8 +116,25 @@ def test_a_question_links_to_the_longest_name_it_contains(graph):
     assert not graph.link("What does Steve like?", None, ["docs"])
 
 
+def test_what_is_not_written_as_a_name_weighs_little(graph):
+    weights = {s.name: s.weight for s in graph.link("Which jazz does Ann like?", None, ["talk"]).found}
+    assert weights == pytest.approx({"Ann": 1.0, "Jazz": 0.05})
+    assert {s.weight for s in graph.link("does ann like jázz", None, ["talk"]).found} == {
+        1.0,
+        0.5,
+    }  # no capital anywhere
+
+
+def test_a_title_is_an_entity_with_and_without_its_brackets(tmp_path):
+    titles = [{"document_id": "docs/3", "namespace": "docs", "title": "The Loaf (bakery)"}]
+    graph = built(tmp_path, titles=titles)
+    for question in ("What does the Loaf sell?", "What does The Loaf (bakery) sell?"):
+        rows, _ = graph.rank(graph.link(question, None, ["docs"]), np.empty(0), np.empty(0))
+        assert rows.tolist() == [3]
+
+
 def test_a_seed_weighs_less_the_more_passages_mention_it(graph):
-    weights = {s.name: s.weight for s in graph.link("Green by Steve Hillage", None, ["docs"]).found}
+    weights = {s.name: s.weight for s in graph.link("Is Green by Steve Hillage?", None, ["docs"]).found}
     assert weights == {"Green": 1.0, "Steve Hillage": 0.5}
 
 
@@ -166,6 +183,7 @@ def test_dense_weights():
 def test_an_explanation_names_what_led_there(graph):
     seeds = graph.link("Where was Steve Hillage born?", None, ["docs"])
     assert graph.explain(1, seeds)[0] == "mentions Steve Hillage, named in the question"
-    assert "mentions Chingford, as does docs/passage-1" in graph.explain(2, seeds)
+    assert graph.explain(2, seeds)[0] == "mentions Essex, much like Green"
+    assert "mentions Chingford, related to Essex" in graph.explain(2, seeds)
     assert graph.explain(0, seeds, np.array([0]), np.array([0.7]))[0] == "near to the question itself"
     assert graph.explain(3, seeds) == [] and graph.explain(8, seeds) == []
