@@ -12,8 +12,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from jobs.engines.engine import Failed
@@ -21,11 +23,14 @@ from jobs.engines.isolate import too_many
 from jobs.groups import current_units, latest
 from jobs.run import Run
 from jobs.store.lake import Lake
+from pipelines.extraction import EXTRACTOR
+from pipelines.graph.entities import triple_texts
 from pipelines.graph.graph_folder import GraphTables
 from pipelines.recall import RecallShard, build_shard
 from pipelines.recall.shard import VERSION, sort_units
 from schemas.errors import StoreError
 from schemas.fingerprint import fingerprint
+from schemas.ids import content_hash
 
 STAGE = "index"
 GRAPH = ("entities", "mentions", "triples", "edges", "documents")
@@ -154,11 +159,24 @@ def graph_tables(run: Run, bucket: int, units: pa.Table) -> GraphTables:
         return pl.DataFrame(rows).join(versions, on=["unit_id", "unit_version"], how="semi").to_arrow()
 
     mentions = read("mentions", ["unit_id", "entity_id", "unit_version"])
-    triples = read("triples", ["subject_id", "predicate", "object_id", "unit_id", "unit_version"])
+    triples = of_current(
+        read("triples", ["subject_id", "predicate", "object_id", "unit_id", "unit_version", "extractor"])
+    )
     entities = latest(read("entities", ["entity_id", "namespace", "name", "kind"]), "entity_id")
     synonyms = read("edges", ["source", "target", "weight"], ds.field("relation") == "synonym")
     titles = latest(read("documents", ["document_id", "namespace", "title"]), "document_id")
-    return GraphTables(entities, of_current(mentions), of_current(triples), synonyms, titles)
+    return GraphTables(entities, of_current(mentions), triples, synonyms, titles, _fact_vectors(run, triples))
+
+
+def _fact_vectors(run: Run, triples: pa.Table) -> np.ndarray | None:
+    """Vectors of the triples that are embedded, those that others than the rules made; zeros for the rest."""
+    given = np.flatnonzero(pc.not_equal(triples["extractor"], EXTRACTOR).to_numpy())
+    if not len(given):
+        return None
+    found = run.vectors().get([content_hash(text) for text in triple_texts(triples.take(pa.array(given)))])
+    vectors = np.zeros((triples.num_rows, found.shape[1]), np.float32)
+    vectors[given] = found
+    return vectors
 
 
 def _install(lake: Lake, built: Path, name: str) -> None:

@@ -21,6 +21,17 @@ def entity_id(namespace: str, normal: str) -> str:
     return f"{namespace}/entity:{normal}"
 
 
+def triple_texts(triples: pa.Table) -> list[str]:
+    """What is embedded of each triple (subject_id, predicate, object_id): the normal forms and the words between."""
+    normal = [pl.col(end).str.replace("^.*?/entity:", "") for end in ("subject_id", "object_id")]
+    return (
+        pl.DataFrame(triples)
+        .select(pl.concat_str(normal[0], "predicate", normal[1], separator=" "))
+        .to_series()
+        .to_list()
+    )
+
+
 def resolve_entities(mentions: pa.Table, known: pa.Table, counted: pa.Table | None = None, *, day: dt.date) -> pa.Table:
     """Entities that `mentions` (of one day) introduce or change, given the `known` ones (newest row of each).
 

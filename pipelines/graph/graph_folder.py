@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipelines import ann
 from pipelines.extraction.normal import normal_form
 from pipelines.graph.entities import entity_id
 from pipelines.graph.pagerank import adjacency
@@ -233,20 +234,19 @@ def _kinds(matrix, a: np.ndarray, b: np.ndarray, kind: np.ndarray) -> np.ndarray
 
 
 def _write_facts(nodes: pl.DataFrame, rows: pl.DataFrame, tables: GraphTables, out: Path) -> None:
-    """Triples whose ends are nodes, by namespace, and the vectors they are found by."""
+    """Triples with a vector whose ends are nodes, by namespace, and an index of their vectors."""
     ends = nodes.filter(pl.col("row") < 0).select("entity_id", "node")
     facts = pl.DataFrame(tables.triples).with_row_index("at").join(rows.select("unit_id", "row"), on="unit_id")
     facts = facts.join(ends.rename({"entity_id": "subject_id", "node": "subject"}), on="subject_id")
     facts = facts.join(ends.rename({"entity_id": "object_id", "node": "object"}), on="object_id")
     facts = facts.sort("subject", "object", "predicate", "row")
+    vectors = np.empty((0, 0), np.float32)
     if tables.fact_vectors is not None:
         vectors = tables.fact_vectors[facts["at"].to_numpy()]
-        has = np.flatnonzero(np.abs(vectors).sum(axis=1) > 0)
-        facts = facts[has]
-        np.save(out / "fact_vectors.npy", vectors[has].astype(np.float16))
-    else:
-        facts = facts.clear()
-    _write_table(facts.select(FACTS.names).to_arrow().cast(FACTS), out / "facts.arrow")
+    has = np.flatnonzero(np.abs(vectors).sum(axis=1) > 0)
+    if len(has):
+        ann.build(vectors[has], out / "facts")
+    _write_table(facts[has].select(FACTS.names).to_arrow().cast(FACTS), out / "facts.arrow")
 
 
 def _write_table(table: pa.Table, file: Path) -> None:

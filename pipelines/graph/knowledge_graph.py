@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
+from pipelines import ann
 from pipelines.graph import pagerank
 from pipelines.graph.graph_folder import FACT, MENTION, SYNONYM
 from pipelines.graph.pagerank import Adjacency
@@ -25,6 +26,7 @@ from pipelines.graph.seeds import Seed, Seeds, Span, fact_weights, folded, merge
 from schemas.ids import unit_keys
 
 KEPT_NAMESPACES = 256
+NONE = np.empty(0, np.int64)
 DAMPING = 0.85  # from a passage to the next are two steps; HippoRAG's 0.5 stops three walks of four before
 Ranked = tuple[np.ndarray, np.ndarray]
 
@@ -32,10 +34,11 @@ Ranked = tuple[np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class SeedParams:
     """How a question seeds the walk. `entities` is the share of the mass that goes to entities, the rest goes to passages.
-    What the question does not write as a name (`performer`) weighs `terms` of what it does."""
+    What the question does not write as a name (`performer`) weighs `terms` of what it does, the ends of facts near to it `told`."""
 
     entities: float = 0.5
     terms: float = 0.1
+    told: float = 0.05
     passages: int = 10
     temperature: float = 0.03
     facts: int = 5
@@ -73,8 +76,7 @@ class KnowledgeGraph:
         self._entities = _mapped(folder / "entities.arrow")
         self._facts = _mapped(folder / "facts.arrow")
         self._subjects = self._facts["subject"].to_numpy()
-        vectors = folder / "fact_vectors.npy"
-        self._fact_vectors = np.load(vectors, mmap_mode="r") if vectors.exists() else None
+        self._fact_index = ann.open(folder / "facts", verify="none") if len(self._facts) else None
         self._names = list(self.spans)
         self._firsts = np.array([first for first, _, _ in self.spans.values()], np.int64)
         self._entity_of = self._offsets()
@@ -153,18 +155,18 @@ class KnowledgeGraph:
         return int(self._starts[node + 1] - self._starts[node])
 
     def _told(self, vector: np.ndarray, scope: Sequence[str], params: SeedParams) -> list[Seed]:
-        """Ends of the facts nearest to the question."""
-        if self._fact_vectors is None or not len(self._facts):
+        """Ends of the facts nearest to the question. HippoRAG scores them by min-max over all facts, here the least counts as 0."""
+        if self._fact_index is None:
             return []
-        ranges = [self._facts_of(namespace) for namespace in scope]
-        rows = np.concatenate([np.arange(a, b) for a, b in ranges]) if ranges else np.empty(0, np.int64)
-        if not len(rows):
+        rows = [np.arange(*self._facts_of(namespace)) for namespace in scope]
+        everything = len(scope) == len(self.spans)
+        found, scores = self._fact_index.search(
+            np.asarray(vector, np.float32), params.facts, filter=None if everything else np.concatenate([*rows, NONE])
+        )
+        facts = self._facts.take(pa.array(found[found >= 0])).to_pylist()
+        if not facts or scores[0] <= 0:
             return []
-        scores = np.concatenate([self._fact_vectors[a:b] @ vector.astype(np.float16) for a, b in ranges]).astype(float)
-        best = np.argsort(-scores, kind="stable")[: params.facts]
-        low, spread = scores.min(), scores.max() - scores.min()
-        facts = self._facts.take(pa.array(rows[best])).to_pylist()
-        shares = (scores[best] - low) / spread if spread else np.ones(len(best))
+        shares = scores[: len(facts)].clip(min=0) / scores[0]
         names = {node: self._entity_row(node) for fact in facts for node in (fact["subject"], fact["object"])}
         passages = {node: int(self._entities["passages"][row].as_py()) for node, row in names.items()}
         weights = fact_weights([(f["subject"], f["object"]) for f in facts], shares, passages, params.phrases)
@@ -173,7 +175,7 @@ class KnowledgeGraph:
             fact = next(f for f in facts if node in (f["subject"], f["object"]))
             ends = [self._entities["name"][names[fact[end]]].as_py() for end in ("subject", "object")]
             why = f"in the fact: {ends[0]} {fact['predicate']} {ends[1]}"
-            out.append(Seed(node, self._entities["name"][names[node]].as_py(), weight, why))
+            out.append(Seed(node, self._entities["name"][names[node]].as_py(), params.told * weight, why))
         return out
 
     def _facts_of(self, namespace: str) -> tuple[int, int]:

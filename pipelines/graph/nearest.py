@@ -25,16 +25,23 @@ Dense = tuple[np.ndarray, np.ndarray]
 
 
 def nearest_earlier(
-    vectors: np.ndarray, new: np.ndarray, k: int, floor: float = -1.0, groups: np.ndarray | None = None
+    vectors: np.ndarray,
+    new: np.ndarray,
+    k: int,
+    floor: float = -1.0,
+    groups: np.ndarray | None = None,
+    *,
+    exact: bool = False,
 ) -> Dense:
     """For rows `new` of unit-norm `vectors` [n, dim] in time order, the `k` most similar rows before each, if >= `floor`.
 
     Returns (earlier rows int64, cosines f32), each [new, k], best first, padded with -1 and -inf. Rows of the same number in
     `groups` are not compared. Ties go to the earlier row; cosines are rounded to 1e-6, because equal texts get slightly different
-    ones where BLAS multiplies them in different blocks. Memory: the result, and a few `BLOCK` x `PAST` arrays.
+    ones where BLAS multiplies them in different blocks. `exact` compares all pairs however many there are. Memory: the result, and
+    a few `BLOCK` x `PAST` arrays.
     """
     found = np.full((len(new), k), -1, np.int64), np.full((len(new), k), -np.inf, np.float32)
-    large = len(new) > 0 and int(new.max()) > EXACT_ROWS
+    large = not exact and len(new) > 0 and int(new.max()) > EXACT_ROWS
     for at, start, end, indexed in _work(new, large):
         if indexed:
             parts = _indexed(vectors, new[at], start, end, k, floor, groups)
