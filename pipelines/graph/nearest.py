@@ -85,7 +85,8 @@ def _exact(vectors, rows, start: int, end: int, k: int, floor: float, groups) ->
             scores[past[None, :] >= rows[at, None]] = -np.inf
             if groups is not None:
                 scores[groups[past][None, :] == groups[rows[at], None]] = -np.inf
-            best = _best(*(np.hstack(pair) for pair in zip(best, _top(scores, past, k, floor), strict=True)), k)
+            found = _top(scores, past, k, floor)
+            best = _best(np.hstack([best[0], found[0]]), np.hstack([best[1], found[1]]), k)
         yield at, *best
 
 
