@@ -116,7 +116,7 @@ def _apart(table: pa.Table, by: list[str], order: list[str]) -> Iterator[pa.Tabl
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     """A number for each distinct value."""
-    return pa.chunked_array(column).combine_chunks().dictionary_encode().indices.to_numpy()
+    return column.combine_chunks().dictionary_encode().indices.to_numpy()
 
 
 if __name__ == "__main__":

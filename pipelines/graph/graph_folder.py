@@ -5,8 +5,9 @@ they are (idf; HippoRAG links by 1, but has a language model to leave out what i
 triples that relate them, and by 2 x the cosine of synonyms. A document's title is an entity too, with and without what stands in
 brackets at its end, linked to every passage of the document. An entity in more than `hub_share` of a namespace's passages links
 everything with everything and has no edges. Nodes of conversations are their rounds. Namespaces follow each other: nodes
-[first, end) of one are its passages by row, then its entities by the hash of their folded normal form; columns are numbered from
-`first`, so that the graph of a namespace is a slice of every file. Cost: linear in mentions and triples, a sort of the edges.
+[first, end) of one are its passages by row, then its entities by normal form; columns are numbered from `first`, so that the graph
+of a namespace is a slice of every file. Entities are looked up by the hash of their folded normal form (`hashes`, `named`). Cost:
+linear in mentions and triples, a sort of the edges.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _titles(rows: pl.DataFrame, titles: pa.Table | None) -> pl.DataFrame:
 
 
 def _nodes(rows: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
-    """(namespace, key, row, name, kind, entity_id, hash, node, first): passages by row, then entities by hash."""
+    """(namespace, key, row, name, kind, entity_id, hash, node, first): passages by row, then entities by normal form."""
     passages = rows.filter(pl.col("granularity").is_in(NODES)).select(
         "namespace", key=pl.lit(""), row="row", name=pl.lit(""), kind=pl.lit(""), entity_id=pl.lit(None, pl.String)
     )
@@ -137,7 +138,7 @@ def _nodes(rows: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
     )
     passages = passages.with_columns(hash=pl.lit(0, pl.Int64))
     named = named.with_columns(hash=pl.Series(unit_keys(map(folded, named["key"])), dtype=pl.Int64))
-    order = ["namespace", pl.col("row") < 0, "row", "hash", "key"]
+    order = ["namespace", pl.col("row") < 0, "row", "key"]
     ordered = pl.concat([passages, named]).sort(order).with_row_index("node")
     return ordered.with_columns(
         pl.col("node").cast(pl.Int32), first=pl.col("node").min().over("namespace").cast(pl.Int32)
@@ -188,7 +189,9 @@ def _write_nodes(nodes: pl.DataFrame, links: pl.DataFrame, out: Path) -> None:
     np.save(out / "rows.npy", nodes["row"].to_numpy())
     df = links.group_by("entity_id").agg(pl.len().cast(pl.Int32).alias("passages"))
     entities = nodes.filter(pl.col("row") < 0).join(df, on="entity_id", maintain_order="left")
-    np.save(out / "hashes.npy", entities["hash"].to_numpy())
+    by_hash = entities.sort("hash", "node")
+    np.save(out / "hashes.npy", by_hash["hash"].to_numpy())
+    np.save(out / "named.npy", by_hash["node"].to_numpy())
     table = entities.select(pl.col("key").alias("normal"), "name", "kind", "passages").to_arrow().cast(ENTITIES)
     _write_table(table, out / "entities.arrow")
     spans = {n: [first, entity, end] for n, first, entity, end in _spans(nodes)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from scipy.sparse import csr_array
 
 from pipelines import ann
 from pipelines.graph import pagerank
-from pipelines.graph.graph_folder import FACT, MENTION, SYNONYM
+from pipelines.graph.graph_folder import FACT, MENTION
 from pipelines.graph.pagerank import Adjacency
 from pipelines.graph.seeds import Seed, Seeds, Span, fact_weights, folded, merged, named_spans
 from schemas.ids import unit_keys
 
 KEPT_NAMESPACES = 256
+KEPT_NAMES = 64  # entities of one name in as many namespaces
+WALKED = 16  # namespaces a question over all of them looks at
 NONE = np.empty(0, np.int64)
 DAMPING = 0.85  # from a passage to the next are two steps; HippoRAG's 0.5 stops three walks of four before
 Ranked = tuple[np.ndarray, np.ndarray]
@@ -72,12 +75,15 @@ class KnowledgeGraph:
             np.load(folder / f"{name}.npy", mmap_mode="r")
             for name in ("starts", "columns", "weights", "strengths", "kinds", "rows")
         )
-        self._hashes = np.load(folder / "hashes.npy", mmap_mode="r")
+        self._hashes, self._named_nodes = (
+            np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "named")
+        )
         self._entities = _mapped(folder / "entities.arrow")
         self._facts = _mapped(folder / "facts.arrow")
         self._subjects = self._facts["subject"].to_numpy()
         self._fact_index = ann.open(folder / "facts", verify="none") if len(self._facts) else None
         self._names = list(self.spans)
+        self._number = {name: i for i, name in enumerate(self._names)}
         self._firsts = np.array([first for first, _, _ in self.spans.values()], np.int64)
         self._entity_of = self._offsets()
         self._open: dict[str, Adjacency] = {}
@@ -116,34 +122,28 @@ class KnowledgeGraph:
     ) -> Seeds:
         """What a question seeds: entities that its words name and, given its vector, the ends of the nearest facts."""
         params = params or SeedParams()
-        spans = named_spans(text)
-        scope = [n for n in (self.spans if namespaces is None else namespaces) if n in self.spans]
-        named = [seed for namespace in scope for seed in self._named(namespace, spans, params)]
+        scope = sorted({n for n in (self.spans if namespaces is None else namespaces) if n in self.spans})
+        named = self._named(named_spans(text), scope, params)
         told = self._told(vector, scope, params) if vector is not None else []
         return merged(named, told)
 
-    def _named(self, namespace: str, spans: Sequence[Span], params: SeedParams) -> list[Seed]:
-        """Entities of a namespace that the text names; of overlapping names the longest."""
-        _, entity, end = self.spans[namespace]
-        offset = self._entity_of[namespace]
-        hashes = self._hashes[offset : offset + end - entity]
-        if not len(hashes):
-            return []
+    def _named(self, spans: Sequence[Span], scope: Sequence[str], params: SeedParams) -> list[Seed]:
+        """Entities that the text names; of overlapping names of a namespace the longest. The first `KEPT_NAMES` of a span."""
         wanted = unit_keys(span.folded for span in spans)
+        bounds = (np.searchsorted(self._hashes, wanted, side).tolist() for side in ("left", "right"))
+        allowed = None if len(scope) == len(self.spans) else np.array([self._number[n] for n in scope], np.int64)
         found: list[Seed] = []
-        taken: list[Span] = []
-        bounds = (np.searchsorted(hashes, wanted, side).tolist() for side in ("left", "right"))
+        taken: dict[int, list[Span]] = {}
         for span, a, b in zip(spans, *bounds, strict=True):
-            if a == b or any(span.end > t.start and t.end > span.start for t in taken):
-                continue
-            known = self._entities.slice(offset + a, b - a).to_pylist()
-            seeds = [
-                self._named_seed(entity + a + i, row, span, params)
-                for i, row in enumerate(known)
-                if folded(row["normal"]) == span.folded and self._degree(entity + a + i)
-            ]
-            found += seeds
-            taken += [span] if seeds else []
+            nodes = np.asarray(self._named_nodes[a:b])
+            owners = np.searchsorted(self._firsts, nodes, "right") - 1
+            inside = np.ones(len(nodes), bool) if allowed is None else np.isin(owners, allowed)
+            for node, owner in zip(nodes[inside][:KEPT_NAMES].tolist(), owners[inside].tolist(), strict=False):
+                known = self._entities.slice(self._entity_row(node), 1).to_pylist()[0]
+                before = [t for t in taken.get(owner, ()) if span.end > t.start and t.end > span.start and t != span]
+                if not before and folded(known["normal"]) == span.folded and self._degree(node):
+                    taken.setdefault(owner, []).append(span)
+                    found.append(self._named_seed(node, known, span, params))
         return found
 
     def _named_seed(self, node: int, entity: dict, span: Span, params: SeedParams) -> Seed:
@@ -215,7 +215,7 @@ class KnowledgeGraph:
         return ranked[order], scores[order]
 
     def _reset(self, seeds: Seeds, rows, cosines, weigh, params: SeedParams) -> dict[str, Ranked]:
-        """(nodes, weights) by namespace; their sum over all namespaces is 1."""
+        """(nodes, weights) of the `WALKED` namespaces with most weight; the sum over all namespaces is 1."""
         rows, cosines = np.asarray(rows, np.int64), np.asarray(cosines, np.float64)
         nodes = self._nodes_of(rows)
         cosines, nodes = cosines[nodes >= 0], nodes[nodes >= 0]
@@ -227,19 +227,24 @@ class KnowledgeGraph:
         weights = np.concatenate([dense, named])
         nodes, weights = nodes[weights > 0], weights[weights > 0]
         owners = np.searchsorted(self._firsts, nodes, "right") - 1
+        mass = np.bincount(owners, weights, len(self._names))
+        walked = np.argsort(-mass, kind="stable")[:WALKED]
         return {
             self._names[owner]: (nodes[owners == owner], weights[owners == owner] / weights.sum())
-            for owner in np.unique(owners).tolist()
+            for owner in walked.tolist()
+            if mass[owner] > 0
         }
 
     def _nodes_of(self, rows: np.ndarray) -> np.ndarray:
         """The node of each row, -1 where it is none."""
-        if not hasattr(self, "_node_of_row"):
-            nodes = np.flatnonzero(np.asarray(self._rows) >= 0)
-            table = np.full(self.units.num_rows, -1, np.int32)
-            table[self._rows[nodes]] = nodes
-            self._node_of_row = table
         return self._node_of_row[rows].astype(np.int64)
+
+    @cached_property
+    def _node_of_row(self) -> np.ndarray:
+        nodes = np.flatnonzero(np.asarray(self._rows) >= 0)
+        table = np.full(self.units.num_rows, -1, np.int32)
+        table[self._rows[nodes]] = nodes
+        return table
 
     def _walk(self, namespace: str, nodes: np.ndarray, weights: np.ndarray, damping: float, exact: bool) -> Ranked:
         first, entity, _ = self.spans[namespace]
@@ -278,8 +283,8 @@ class KnowledgeGraph:
         why = {seed.node: seed.why for seed in seeds.found}
         direct = set(reset[namespace][0].tolist())
         said = ["near to the question itself"] if node in direct else []
-        for neighbour, kind in self._givers(namespace, node, x, most):
-            said.append(self._told_in_words(namespace, neighbour, kind, x, why, node))
+        for neighbour, _ in self._givers(namespace, node, x, most):
+            said.append(self._told_in_words(namespace, neighbour, x, why, node))
         return said
 
     def _givers(self, namespace: str, node: int, x: np.ndarray, most: int, but: int = -1) -> list[tuple[int, int]]:
@@ -292,25 +297,22 @@ class KnowledgeGraph:
         best = np.argsort(-given, kind="stable")[:most]
         return [(first + int(columns[i]), int(self._kinds[a + i])) for i in best if given[i] > 0]
 
-    def _told_in_words(self, namespace: str, node: int, kind: int, x: np.ndarray, why: dict[int, str], to: int) -> str:
-        name = self._name(node)
-        if node in why:
-            return f"{_VERB[kind]} {name}, {why[node]}"
-        for giver, through in self._givers(namespace, node, x, 1, but=to):
-            link = f", {why[giver]}" if giver in why else ""
-            if through & MENTION and not through & (FACT | SYNONYM):
-                return f"{_VERB[kind]} {name}, as does {self._name(giver)}"
-            return f"{_VERB[kind]} {name}, {'related to' if through & FACT else 'much like'} {self._name(giver)}{link}"
-        return f"{_VERB[kind]} {name}"
+    def _told_in_words(self, namespace: str, entity: int, x: np.ndarray, why: dict[int, str], to: int) -> str:
+        mentions = f"mentions {self._name(entity)}"
+        if entity in why:
+            return f"{mentions}, {why[entity]}"
+        for giver, kind in self._givers(namespace, entity, x, 1, but=to):
+            if kind & MENTION:
+                return f"{mentions}, as does {self._name(giver)}"
+            reached = f", {why[giver]}" if giver in why else ""
+            return f"{mentions}, {'related to' if kind & FACT else 'much like'} {self._name(giver)}{reached}"
+        return mentions
 
     def _name(self, node: int) -> str:
         row = int(self._rows[node])
         if row >= 0:
             return str(self.units["unit_id"][row].as_py())
         return str(self._entities["name"][self._entity_row(node)].as_py())
-
-
-_VERB = dict.fromkeys(range(8), "mentions")
 
 
 def _mapped(file: Path) -> pa.Table:

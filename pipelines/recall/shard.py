@@ -23,7 +23,7 @@ from pipelines.graph.graph_folder import GraphTables, write_graph
 from pipelines.graph.knowledge_graph import KnowledgeGraph
 from schemas.errors import StoreError
 
-VERSION = 4
+VERSION = 5
 ANN_ROWS = 20_000
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
