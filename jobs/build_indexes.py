@@ -23,8 +23,7 @@ from jobs.engines.isolate import too_many
 from jobs.groups import current_units, latest
 from jobs.run import Run
 from jobs.store.lake import Lake
-from pipelines.extraction import EXTRACTOR
-from pipelines.graph.entities import triple_texts
+from pipelines.graph.entities import RULES, triple_texts
 from pipelines.graph.graph_folder import GraphTables
 from pipelines.recall import RecallShard, build_shard
 from pipelines.recall.shard import VERSION, sort_units
@@ -170,7 +169,7 @@ def graph_tables(run: Run, bucket: int, units: pa.Table) -> GraphTables:
 
 def _fact_vectors(run: Run, triples: pa.Table) -> np.ndarray | None:
     """Vectors of the triples that are embedded, those that others than the rules made; zeros for the rest."""
-    given = np.flatnonzero(pc.not_equal(triples["extractor"], EXTRACTOR).to_numpy())
+    given = np.flatnonzero(pc.invert(pc.starts_with(triples["extractor"], RULES)).to_numpy())
     if not len(given):
         return None
     found = run.vectors().get([content_hash(text) for text in triple_texts(triples.take(pa.array(given)))])

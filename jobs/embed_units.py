@@ -21,8 +21,7 @@ from jobs.engines.isolate import culprits, too_many
 from jobs.engines.profile import Embedder
 from jobs.quarantine import quarantine_texts
 from jobs.run import Run
-from pipelines.extraction import EXTRACTOR
-from pipelines.graph.entities import triple_texts
+from pipelines.graph.entities import RULES, triple_texts
 from schemas.fingerprint import fingerprint
 from schemas.ids import content_hash, hash_bucket
 from schemas.manifest import Fileset, Shard
@@ -98,7 +97,7 @@ class _TextReader:
 
 def _texts_of(run: Run, fileset: Fileset) -> pa.Table:
     if fileset.table == "triples":
-        where = ds.field("extractor") != EXTRACTOR
+        where = ~pc.starts_with(ds.field("extractor"), RULES)
         triples = run.lake.read("triples", [fileset], columns=["subject_id", "predicate", "object_id"], where=where)
         texts = triple_texts(triples)
         return pa.table({"content_hash": [content_hash(t) for t in texts], "text": texts}, schema=TEXT)

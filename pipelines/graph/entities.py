@@ -15,6 +15,8 @@ import pyarrow as pa
 from schemas.ids import content_hash
 from schemas.tables import TABLES
 
+RULES = "rules@"  # how the extractors begin whose triples are co-occurrences
+
 
 def entity_id(namespace: str, normal: str) -> str:
     """`conv-26` + `caroline` -> `conv-26/entity:caroline`."""
