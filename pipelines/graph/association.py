@@ -151,10 +151,17 @@ def associate(
 ) -> np.ndarray:
     """Which entries of `scores` [rows, m] are accepted, by the mixture or, where it is not to be trusted, by quantile."""
     params = params or AssociationParams()
-    if not scores.size:
-        return np.zeros(scores.shape, bool)
     known = np.ones(scores.shape, bool) if known is None else known
-    scores = np.where(known, np.asarray(scores, np.float64), 0.0)
+    out = np.zeros(scores.shape, bool)
+    for start in range(0, len(scores) if scores.size else 0, BLOCK):
+        part = slice(start, start + BLOCK)
+        out[part] = _associate_block(
+            np.where(known[part], np.asarray(scores[part], np.float64), 0.0), known[part], params
+        )
+    return out
+
+
+def _associate_block(scores: np.ndarray, known: np.ndarray, params: AssociationParams) -> np.ndarray:
     counts = known.sum(axis=1)
     mixtures = fit(scores, known)
     chosen = accepted(scores, known, mixtures)
