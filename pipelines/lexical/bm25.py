@@ -18,6 +18,7 @@ import numpy as np
 from pipelines.lexical.terms import stem_terms
 
 K1, B = 1.2, 0.75
+KEPT_TERMS = 10_000
 
 
 def build(texts: Iterable[str], out: Path) -> None:
@@ -52,11 +53,12 @@ class Lexical:
     """A mapped index of `build`."""
 
     def __init__(self, folder: Path) -> None:
-        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("words", "word_ends", "starts")}
-        self._words, self._ends, self._starts = arrays["words"], arrays["word_ends"], arrays["starts"]
-        self._rows = np.load(folder / "rows.npy", mmap_mode="r")
-        self._counts = np.load(folder / "counts.npy", mmap_mode="r")
-        self._lengths = np.load(folder / "lengths.npy", mmap_mode="r")
+        # plain views: every slice of a `memmap` costs microseconds, and a question takes thousands
+        self._words, self._ends, self._starts, self._rows, self._counts, self._lengths = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            for name in ("words", "word_ends", "starts", "rows", "counts", "lengths")
+        )
+        self._known: dict[str, int | None] = {}
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -65,7 +67,15 @@ class Lexical:
         return self._words[self._ends[i] : self._ends[i + 1]].tobytes()
 
     def _term(self, word: str) -> int | None:
-        """Number of a term by binary search in the sorted, mapped words (UTF-8 keeps the order of code points)."""
+        """Number of a term; those asked for lately are remembered, for a question asks for each at every granularity."""
+        if word not in self._known:
+            if len(self._known) >= KEPT_TERMS:
+                self._known.clear()
+            self._known[word] = self._found(word)
+        return self._known[word]
+
+    def _found(self, word: str) -> int | None:
+        """By binary search in the sorted, mapped words (UTF-8 keeps the order of code points)."""
         wanted, low, high = word.encode(), 0, len(self._starts) - 1
         while low < high:
             middle = (low + high) // 2
@@ -75,14 +85,22 @@ class Lexical:
                 high = middle
         return low if low < len(self._starts) - 1 and self._word(low) == wanted else None
 
-    def postings(self, word: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows - start, occurrences) of a term inside rows [start, end)."""
+    def places(self, word: str, start: int, end: int) -> tuple[int, int]:
+        """Where the postings of a term inside rows [start, end) lie; as many as units have it."""
         term = self._term(word)
         if term is None:
-            return np.empty(0, np.int32), np.empty(0, np.float32)
+            return 0, 0
         a, b = int(self._starts[term]), int(self._starts[term + 1])
         low, high = np.searchsorted(self._rows[a:b], (start, end))
-        return self._rows[a + low : a + high] - start, self._counts[a + low : a + high].astype(np.float32)
+        return a + int(low), a + int(high)
+
+    def postings_at(self, low: int, high: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows - start, occurrences) of the postings in `places`."""
+        return self._rows[low:high] - start, self._counts[low:high].astype(np.float32)
+
+    def postings(self, word: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows - start, occurrences) of a term inside rows [start, end)."""
+        return self.postings_at(*self.places(word, start, end), start)
 
     def lengths(self, start: int, end: int) -> np.ndarray:
         """Terms in each of rows [start, end)."""
@@ -98,16 +116,17 @@ def scores(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
     return _score(text, parts)[0]
 
 
-def shares(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
+def shares(text: str, parts: Sequence[Part], *, common: float = 1.0) -> list[np.ndarray]:
     """`scores` as a share, 0 to 1, of what a unit that is nothing but the question's words could reach.
 
-    Unlike a z-score the share means the same in a collection of a hundred units and of a million.
+    Unlike a z-score the share means the same in a collection of a hundred units and of a million. Words that more than the share
+    `common` of the rows have are passed over where a rarer one is asked for: their postings cost most and tell least.
     """
-    found, ideal = _score(text, parts)
+    found, ideal = _score(text, parts, common)
     return [part / ideal for part in found] if ideal > 0 else found
 
 
-def _score(text: str, parts: Sequence[Part]) -> tuple[list[np.ndarray], float]:
+def _score(text: str, parts: Sequence[Part], common: float = 1.0) -> tuple[list[np.ndarray], float]:
     lengths = [index.lengths(start, end) for index, start, end in parts]
     n = sum(map(len, lengths))
     out = [np.zeros(len(part), np.float32) for part in lengths]
@@ -115,11 +134,17 @@ def _score(text: str, parts: Sequence[Part]) -> tuple[list[np.ndarray], float]:
     if not n:
         return out, ideal
     average = max(sum(float(part.sum()) for part in lengths) / n, 1.0)
-    for word, weight in Counter(stem_terms(text)).items():
-        found = [index.postings(word, start, end) for index, start, end in parts]
-        df = sum(len(rows) for rows, _ in found)
-        if not df:
+    words = [
+        (w, n, [index.places(w, start, end) for index, start, end in parts])
+        for w, n in Counter(stem_terms(text)).items()
+    ]
+    dfs = {w: sum(high - low for low, high in places) for w, _, places in words}
+    least = min((df for df in dfs.values() if df), default=0)
+    for word, weight, places in words:
+        df = dfs[word]
+        if not df or (df > common * n and df > least):
             continue
+        found = [index.postings_at(*place, start) for place, (index, start, _) in zip(places, parts, strict=True)]
         idf = weight * float(np.log1p((n - df + 0.5) / (df + 0.5)))
         ideal += idf * (K1 + 1.0)
         for (rows, tf), length, target in zip(found, lengths, out, strict=True):

@@ -1,44 +1,48 @@
-"""Which leaves of a large scope are worth scoring: those that an index, a word, a name's walk or a date brings up.
+"""Which leaves of a large scope are worth scoring: the best by words, by who speaks and when, and by the indexes' nearest units.
 
-Every level that has an ANN index gives its nearest units, smaller ones are scanned, words give the best of the two finest levels,
-a time window what it holds. Fine units bring all the leaves that they cover; a topic or a session brings as many as the finest
-levels would. Cost: the searches, and passes over arrays of scores, none over vectors.
+Words, speakers and times are scored for all leaves: that is a few passes over arrays of scores. Vectors are not looked at: every
+level that has an ANN index gives its nearest units, smaller ones are scanned, and what is not among these counts as average. The
+leaves that are best by this estimate are then scored exactly by `channels`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipelines.recall.channels import Asked, level_shares
+from pipelines.recall.channels import Asked, Evidence, Shares, leaf_scores
 from pipelines.recall.params import RecallParams
 from pipelines.recall.scope import Level, Scope
-from pipelines.recall.times import in_window
 
-COARSE = ("topic", "whole", "summary")
-COARSE_SHARE = 10
+ANN_HITS = 100
 
 
-def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams) -> np.ndarray:
+def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, shares: Shares) -> np.ndarray:
     """Numbers of leaves, ascending."""
-    marked = np.zeros(scope.n_leaves, bool)
-    for name, level in scope.levels.items():
-        most = max(1, params.candidates // COARSE_SHARE) if name in COARSE else params.candidates
-        if params.dense.get(name) and params.speaks(f"dense:{name}"):
-            _mark(marked, level, _nearest(level, asked.vector, most))
-        if params.lexical.get(name) and params.speaks(f"lexical:{name}") and name not in COARSE:
-            shares = level_shares(level, asked.reading.text)
-            best = _best(shares, most)
-            _mark(marked, level, best[shares[best] > 0])
-    if asked.reading.window is not None and params.time and params.speaks("time"):
-        inside = in_window(scope, asked.reading.window)
-        if inside is not None and 0 < inside.sum() <= params.candidates * COARSE_SHARE:
-            marked |= inside > 0
-    return np.flatnonzero(marked)
+    totals = np.zeros(scope.n_leaves, np.float32)
+    for name, found in shares.items():
+        totals += np.float32(params.lexical[name]) * scope.levels[name].cover.best(found)
+    for scores in leaf_scores(scope, asked, params, Evidence(None)):
+        totals += scores
+    for name, weight in params.dense.items():
+        if weight and name in scope.levels and params.speaks(f"dense:{name}"):
+            _add_nearest(totals, scope.levels[name], asked.vector, weight)
+    return np.sort(_best(totals, params.candidates))
 
 
-def _mark(marked: np.ndarray, level: Level, units: np.ndarray) -> None:
-    for low, high in zip(level.low[units].tolist(), level.high[units].tolist(), strict=True):
-        marked[low:high] = True
+def _add_nearest(totals: np.ndarray, level: Level, vector: np.ndarray, weight: float) -> None:
+    """Add the z-scores of a level's nearest units to the leaves that they cover."""
+    units, cosines = _nearest(level, vector, ANN_HITS)
+    mean, deviation = level.spread(vector)
+    if deviation <= 1e-9:
+        return
+    z = weight * (cosines - mean) / deviation
+    low, high = level.low[units], level.high[units]
+    lengths = high - low
+    ends = np.cumsum(lengths)
+    leaves = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - low, lengths)
+    nearest = np.zeros(len(totals), np.float32)
+    np.maximum.at(nearest, leaves, np.repeat(z, lengths))
+    totals += nearest
 
 
 def _best(scores: np.ndarray, k: int) -> np.ndarray:
@@ -47,8 +51,8 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return np.argpartition(-scores, k - 1)[:k]
 
 
-def _nearest(level: Level, vector: np.ndarray, k: int) -> np.ndarray:
-    """The k units of a level nearest to the question, by the index of a part where there is one."""
+def _nearest(level: Level, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k units of a level nearest to the question and their cosines, by the index of a part where there is one."""
     units, cosines = [], []
     for part, offset in zip(level.parts, level.offsets, strict=False):
         index = part.shard.ann(part.granularity)
@@ -63,5 +67,6 @@ def _nearest(level: Level, vector: np.ndarray, k: int) -> np.ndarray:
         kept = keys[0] >= 0
         units.append(offset + keys[0][kept] - part.start)
         cosines.append(found[0][kept])
-    together = np.concatenate(units)
-    return together[_best(np.concatenate(cosines), k)]
+    together, scores = np.concatenate(units), np.concatenate(cosines)
+    best = _best(scores, k)
+    return together[best], scores[best]

@@ -58,15 +58,20 @@ class Evidence:
         return np.sum(list(self.channels.values()), axis=0)
 
 
-def evidence(scope: Scope, asked: Asked, params: RecallParams, leaves: np.ndarray | None = None) -> Evidence:
-    """Everything that speaks for the leaves of a scope, or for some of them."""
+Shares = dict[str, np.ndarray]
+"""BM25 shares of all units, by level."""
+
+
+def evidence(
+    scope: Scope, asked: Asked, params: RecallParams, leaves: np.ndarray | None = None, shares: Shares | None = None
+) -> Evidence:
+    """Everything that speaks for the leaves of a scope, or for some of them; `shares` are not computed again where given."""
     found = Evidence(leaves)
     covers = _covers(scope, found)
     _dense(scope, asked, params, covers, found)
-    _lexical(scope, asked, params, covers, found)
+    _lexical(shares or lexical_shares(scope, asked, params), params, covers, found)
     _graph(scope, asked, params, covers, found)
-    _speaker(scope, asked, params, found)
-    _time(scope, asked, params, found)
+    leaf_scores(scope, asked, params, found)
     if not found.channels:
         n = scope.n_leaves if leaves is None else len(leaves)
         found.channels["none"] = np.zeros(n, np.float32)
@@ -121,22 +126,23 @@ def _cosines(level: Level, units: np.ndarray | None, vector: np.ndarray) -> np.n
     return level.products(vector) if units is None else level.products_of(units, vector)
 
 
-def _lexical(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence) -> None:
+def lexical_shares(scope: Scope, asked: Asked, params: RecallParams, *, common: float = 1.0) -> Shares:
+    """BM25 shares of the units of every level that is asked by words."""
+    out = {}
     for name, weight in params.lexical.items():
-        if not weight or name not in scope.levels or not params.speaks(f"lexical:{name}"):
-            continue
-        level, cover = scope.levels[name], covers(name)
-        shares = level_shares(level, asked.reading.text)
-        units = found.units[name]
-        own = np.float32(weight) * (shares if units is None else shares[units])
+        if weight and name in scope.levels and params.speaks(f"lexical:{name}"):
+            parts = [(p.shard.lexical, p.start, p.end) for p in scope.levels[name].parts]
+            found = lexical.shares(asked.reading.text, parts, common=common)
+            out[name] = found[0] if len(found) == 1 else np.concatenate(found)
+    return out
+
+
+def _lexical(shares: Shares, params: RecallParams, covers, found: Evidence) -> None:
+    for name, all_shares in shares.items():
+        cover, units = covers(name), found.units.get(name)
+        own = np.float32(params.lexical[name]) * (all_shares if units is None else all_shares[units])
         if own.any():
             _add(found, f"lexical:{name}", name, cover, own)
-
-
-def level_shares(level: Level, text: str) -> np.ndarray:
-    """BM25 shares of all units of a level."""
-    found = lexical.shares(text, [(p.shard.lexical, p.start, p.end) for p in level.parts])
-    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _graph(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence) -> None:
@@ -154,6 +160,14 @@ def _graph(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evid
         found.notes += channel.notes()
 
 
+def leaf_scores(scope: Scope, asked: Asked, params: RecallParams, found: Evidence) -> list[np.ndarray]:
+    """The channels that know leaves alone, who speaks and when it was: into `found`, and as they are."""
+    before = set(found.channels)
+    _speaker(scope, asked, params, found)
+    _time(scope, asked, params, found)
+    return [scores for name, scores in found.channels.items() if name not in before]
+
+
 def _speaker(scope: Scope, asked: Asked, params: RecallParams, found: Evidence) -> None:
     if not params.speaker or not params.speaks("speaker"):
         return
@@ -163,8 +177,7 @@ def _speaker(scope: Scope, asked: Asked, params: RecallParams, found: Evidence) 
         return
     table = np.zeros(len(names) + 1, np.float32)
     table[wanted] = params.speaker
-    scores = table[codes if found.leaves is None else codes[found.leaves]]
-    found.channels["speaker"] = scores
+    found.channels["speaker"] = table[codes if found.leaves is None else codes[found.leaves]]
     found.notes.append("about what was said by " + " or ".join(names[i] for i in wanted[:5]))
 
 

@@ -12,7 +12,6 @@ from pipelines.graph.seeds import Seeds
 from pipelines.recall.scope import Level, Part, Scope
 
 NEAREST = 200
-DAMPING = 0.7
 
 
 class GraphChannel:
@@ -37,7 +36,7 @@ class GraphChannel:
             if id(part.shard) not in self.seeds or part.granularity != "passage":
                 continue
             rows, near = self._nearest(part)
-            ranked, found = part.shard.graph.rank(self.seeds[id(part.shard)], rows, near, damping=DAMPING)  # type: ignore[union-attr]
+            ranked, found = part.shard.graph.rank(self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
             inside = (ranked >= part.start) & (ranked < part.end)
             mass[offset + ranked[inside] - part.start] = found[inside]
         reached = mass > 0
@@ -74,4 +73,4 @@ class GraphChannel:
         if id(part.shard) not in self.seeds:
             return []
         rows, near = self._nearest(part)
-        return part.shard.graph.explain(row, self.seeds[id(part.shard)], rows, near, damping=DAMPING)  # type: ignore[union-attr]
+        return part.shard.graph.explain(row, self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]

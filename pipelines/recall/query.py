@@ -13,12 +13,12 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.recall.candidates import candidate_leaves
-from pipelines.recall.channels import Asked, Evidence, evidence
+from pipelines.recall.channels import Asked, Evidence, evidence, lexical_shares
 from pipelines.recall.confidence import confidence
 from pipelines.recall.explain import explained
 from pipelines.recall.feedback import fed_back
 from pipelines.recall.params import Answer, Query, RecallParams
-from pipelines.recall.ranking import Placed, asked_granularities, best_of, gather, hit
+from pipelines.recall.ranking import Placed, asked_granularities, best_of, gather, hits_of
 from pipelines.recall.scope import Scope
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.times import Reading, in_window, read_time
@@ -26,6 +26,7 @@ from schemas.errors import UsageError
 from schemas.table import GRANULARITIES
 
 KEPT_SCOPES = 256
+COMMON = 0.1
 
 
 class Recall:
@@ -75,7 +76,7 @@ class Recall:
         for _ in range(query.iterate):
             asked = fed_back(scope, asked, placed)
             found, placed = self._ranked(scope, asked, query)
-        hits = [hit(rank, p) for rank, p in enumerate(placed, 1)]
+        hits = hits_of(placed)
         sure = confidence(scope, query.text, found)
         if not explain:
             return Answer(hits, sure)
@@ -86,7 +87,9 @@ class Recall:
         """Evidence and the best units: from candidates in a large scope, from all leaves in a small one or where those are too few."""
         granularities = asked_granularities(scope, query.granularity)
         if scope.rows > self.params.exact_rows:
-            found = evidence(scope, asked, self.params, candidate_leaves(scope, asked, self.params))
+            shares = lexical_shares(scope, asked, self.params, common=COMMON)
+            leaves = candidate_leaves(scope, asked, self.params, shares)
+            found = evidence(scope, asked, self.params, leaves, shares)
             placed = best_of([gather(scope, found, g) for g in granularities], query.k, query.valid_at)
             if len(placed) == query.k:
                 return found, placed

@@ -73,9 +73,11 @@ def gather(scope: Scope, found: Evidence, granularity: str) -> Candidates:
     name = next(level for level, kinds in LEVELS.items() if granularity in kinds)
     level = scope.levels[name]
     parts = [(p, int(o)) for p, o in zip(level.parts, level.offsets, strict=False) if p.granularity == granularity]
-    units = np.concatenate([np.arange(o, o + len(p)) for p, o in parts])
-    if found.leaves is not None:
-        units = np.intersect1d(units, level.cover.narrowed(found.leaves)[0], assume_unique=True)
+    if found.leaves is None:
+        units = np.concatenate([np.arange(o, o + len(p)) for p, o in parts])
+    else:
+        near = level.cover.narrowed(found.leaves)[0]
+        units = np.concatenate([near[np.searchsorted(near, o) : np.searchsorted(near, o + len(p))] for p, o in parts])
     low, high = level.low[units], level.high[units]
     if found.leaves is not None:
         low, high = np.searchsorted(found.leaves, low), np.searchsorted(found.leaves, high)
@@ -132,11 +134,22 @@ def _valid(found: Candidates, moment: dt.datetime) -> np.ndarray:
     return out
 
 
-def hit(rank: int, placed: Placed) -> Hit:
-    """What is shown of the unit in a place of the ranking."""
+def hits_of(placed: list[Placed]) -> list[Hit]:
+    """What is shown of the units in a ranking; rows of a shard are read together."""
+    places = [found.place(i) for found, i in placed]
+    rows: dict[tuple[int, int], dict] = {}
+    for shard in {id(part.shard): part.shard for part, _ in places}.values():
+        wanted = [row for part, row in places if part.shard is shard]
+        read = shard.units.take(pa.array(wanted, pa.int64())).to_pylist()
+        rows |= {(id(shard), row): found for row, found in zip(wanted, read, strict=True)}
+    return [
+        _hit(rank, p, rows[id(part.shard), row])
+        for rank, (p, (part, row)) in enumerate(zip(placed, places, strict=True), 1)
+    ]
+
+
+def _hit(rank: int, placed: Placed, row: dict) -> Hit:
     found, i = placed
-    part, row_number = found.place(i)
-    row = part.shard.units.slice(row_number, 1).to_pylist()[0]
     return Hit(
         rank=rank,
         unit_id=row["unit_id"],

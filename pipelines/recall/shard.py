@@ -27,7 +27,7 @@ from pipelines.graph.knowledge_graph import KnowledgeGraph
 from schemas.errors import StoreError
 
 VERSION = 5
-ANN_ROWS = 20_000
+ANN_ROWS = 8_000
 NO_DAY = -(2**31)
 EPOCH = 719_163  # the ordinal of 1970-01-01
 _SPEAKER = re.compile(r"([^:\n]{1,60}): ")
@@ -187,11 +187,11 @@ class RecallShard:
                 )
         self._source = pa.memory_map(str(folder / "units.arrow"))
         self.units = pa.ipc.open_file(self._source).read_all()
-        self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        self.low = np.load(folder / "low.npy", mmap_mode="r")
-        self.high = np.load(folder / "high.npy", mmap_mode="r")
-        self.days = np.load(folder / "days.npy", mmap_mode="r")
-        self.speaker = np.load(folder / "speaker.npy", mmap_mode="r")
+        self.vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
+        self.low = np.asarray(np.load(folder / "low.npy", mmap_mode="r"))
+        self.high = np.asarray(np.load(folder / "high.npy", mmap_mode="r"))
+        self.days = np.asarray(np.load(folder / "days.npy", mmap_mode="r"))
+        self.speaker = np.asarray(np.load(folder / "speaker.npy", mmap_mode="r"))
         self.speakers: list[str] = json.loads((folder / "speakers.json").read_text())
         self.lexical = lexical.Lexical(folder / "lexical")
         self.ranges: dict[str, dict[str, list[int]]] = self.manifest["ranges"]

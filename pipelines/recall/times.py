@@ -25,7 +25,9 @@ _BEFORE = re.compile(r"\b(?:before|until|till|prior to|up to|earlier than)\s+(?:
 _AFTER = re.compile(r"\b(?:after|since|later than|from)\s+(?:the\s+)?$", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|from)\s+(?:the\s+)?$", re.IGNORECASE)
 _AND = re.compile(r"^\s*,?\s*(?:and|to|until|till|-|–)\s+(?:the\s+)?$", re.IGNORECASE)
-_PREPOSITION = re.compile(r"\b(?:on|in|at|during|around|of|by|before|after|since|until|till|between|from)\s+(?:the\s+)?$", re.I)
+_PREPOSITION = re.compile(
+    r"\b(?:on|in|at|during|around|of|by|before|after|since|until|till|between|from)\s+(?:the\s+)?$", re.I
+)
 _FIRST = re.compile(r"\b(?:(?:the|for the) first time|earliest)\b", re.IGNORECASE)
 _LAST = re.compile(r"\b(?:(?:the|for the) last time|latest|most recent(?:ly)?)\b", re.IGNORECASE)
 
