@@ -94,6 +94,11 @@ class Lexical:
         low, high = np.searchsorted(self._rows[a:b], (start, end))
         return a + int(low), a + int(high)
 
+    def count(self, word: str, start: int, end: int) -> int:
+        """How many of rows [start, end) have a term."""
+        low, high = self.places(word, start, end)
+        return high - low
+
     def postings_at(self, low: int, high: int, start: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows - start, occurrences) of the postings in `places`."""
         return self._rows[low:high] - start, self._counts[low:high].astype(np.float32)

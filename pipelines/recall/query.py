@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,13 +21,15 @@ from pipelines.recall.feedback import fed_back
 from pipelines.recall.params import Answer, Query, RecallParams
 from pipelines.recall.ranking import Placed, asked_granularities, best_of, gather, hits_of
 from pipelines.recall.scope import Scope
+from pipelines.recall.second_stage import DEPTH, Judges, judged
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.times import Reading, in_window, read_time
-from schemas.errors import UsageError
+from schemas.errors import EngraphError, UsageError
 from schemas.table import GRANULARITIES
 
 KEPT_SCOPES = 256
 COMMON = 0.1
+SHOWN = 10
 
 
 class Recall:
@@ -37,8 +40,10 @@ class Recall:
         shards: list[RecallShard],
         encode: Callable[[list[str]], np.ndarray],
         params: RecallParams | None = None,
+        judges: Judges | None = None,
     ) -> None:
         self.shards, self.encode, self.params = shards, encode, params or RecallParams()
+        self.judges = judges or Judges()
         self._scopes: dict[tuple[str, ...] | None, Scope] = {}
 
     def _scope(self, namespaces: tuple[str, ...] | None) -> Scope:
@@ -72,29 +77,47 @@ class Recall:
         if not scope.n_leaves:
             return Answer([], 0.0)
         asked = Asked(query.text, vector, _reading(scope, query))
-        found, placed = self._ranked(scope, asked, query)
+        depth = max(query.k, DEPTH) if self.judges.score is not None else query.k
+        found, placed = self._ranked(scope, asked, query, depth)
+        notes: list[str] = []
         for _ in range(query.iterate):
-            asked = fed_back(scope, asked, placed)
-            found, placed = self._ranked(scope, asked, query)
+            asked = self._next_round(scope, asked, placed, notes)
+            found, placed = self._ranked(scope, asked, query, depth)
+        sure = confidence(scope, asked, found, placed)
         hits = hits_of(placed)
-        sure = confidence(scope, query.text, found)
-        if not explain:
-            return Answer(hits, sure)
-        why = {h.unit_id: explained(scope, asked, p) for h, p in zip(hits, placed, strict=True)}
-        return Answer(hits, sure, tuple(found.notes), why)
+        failed: list[str] = []
+        why = {h.unit_id: explained(scope, asked, p) for h, p in zip(hits, placed, strict=True)} if explain else {}
+        if self.judges:
+            hits, failed = judged(query.text, hits, query.k, self.judges)
+        return Answer(hits, sure, tuple(found.notes + notes + failed), {h.unit_id: why[h.unit_id] for h in hits if why})
 
-    def _ranked(self, scope: Scope, asked: Asked, query: Query) -> tuple[Evidence, list[Placed]]:
-        """Evidence and the best units: from candidates in a large scope, from all leaves in a small one or where those are too few."""
+    def _next_round(self, scope: Scope, asked: Asked, placed: list[Placed], notes: list[str]) -> Asked:
+        """The question as it is asked again: with a language model's thought where there is one, else with the words found."""
+        if self.judges.think is None:
+            return fed_back(scope, asked, placed)
+        texts = [h.text for h in hits_of(placed[:SHOWN])]
+        try:
+            thought = self.judges.think(asked.text, texts)
+        except EngraphError as problem:
+            notes.append(f"asked again without the language model: {problem}")
+            return fed_back(scope, asked, placed)
+        notes.append(f"looked also for: {thought}")
+        text = f"{asked.text} {thought}"
+        reading = replace(asked.reading, text=f"{asked.reading.text} {thought}")
+        return Asked(text, self.encode([text])[0], reading)
+
+    def _ranked(self, scope: Scope, asked: Asked, query: Query, k: int) -> tuple[Evidence, list[Placed]]:
+        """Evidence and the best units: from candidates in a large scope, from all leaves in a small one or if they are few."""
         granularities = asked_granularities(scope, query.granularity)
         if scope.rows > self.params.exact_rows:
             shares = lexical_shares(scope, asked, self.params, common=COMMON)
             leaves = candidate_leaves(scope, asked, self.params, shares)
             found = evidence(scope, asked, self.params, leaves, shares)
-            placed = best_of([gather(scope, found, g) for g in granularities], query.k, query.valid_at)
-            if len(placed) == query.k:
+            placed = best_of([gather(scope, found, g) for g in granularities], k, query.valid_at)
+            if len(placed) == k:
                 return found, placed
         found = evidence(scope, asked, self.params)
-        return found, best_of([gather(scope, found, g) for g in granularities], query.k, query.valid_at)
+        return found, best_of([gather(scope, found, g) for g in granularities], k, query.valid_at)
 
 
 def _check(query: Query) -> None:

@@ -51,7 +51,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Reading:
-    """A question's time: its window, its words without the expression, and whether it wants the first (-1) or last (1) of a kind."""
+    """A question's time: its window, its words without the expression, and if it wants the first (-1) or last (1) of a kind."""
 
     window: Window | None
     text: str

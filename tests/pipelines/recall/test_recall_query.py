@@ -204,13 +204,6 @@ def test_valid_at_leaves_out_what_had_not_happened_and_what_was_over(conversatio
     assert found(make.START - dt.timedelta(hours=1)) == set()
 
 
-def test_confidence_is_the_cosine_of_the_closest_unit(conversations, make):
-    text = next(r["text"] for r in conversations.rows() if r["granularity"] == "session")
-    search = Recall([conversations.shard], make.encode)
-    assert search.recall(Query(text)).confidence == pytest.approx(1.0, abs=1e-5)
-    assert 0.0 <= search.recall(Query("entirely unrelated")).confidence < 0.9
-
-
 def test_many_questions_are_answered_as_one_by_one(conversations, make):
     search = Recall([conversations.shard], make.encode)
     queries = [Query(q, k=3, namespaces=ns) for q in QUESTIONS for ns in (None, ("a",), ("b",))]
