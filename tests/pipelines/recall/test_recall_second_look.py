@@ -78,12 +78,16 @@ def test_judges_that_fail_or_say_nothing_change_nothing(talk, make):
         "not reranked: out of reach",
         "not filtered: out of reach",
     ]
-    flat = recall(talk, make, Judges(score=lambda q, texts: np.full(len(texts), np.nan))).recall(Query("red piano", k=4))
+    flat = recall(talk, make, Judges(score=lambda q, texts: np.full(len(texts), np.nan))).recall(
+        Query("red piano", k=4)
+    )
     assert flat.hits == plain.hits
 
 
 def test_asking_again_finds_what_only_the_first_answer_leads_to(make, tmp_path):
-    said = ["Ann: the doctor lives in Avonlea", "Bob: fine bread"] + [f"Bob: he lives at house {i} in winter" for i in range(8)]
+    said = ["Ann: the doctor lives in Avonlea", "Bob: fine bread"] + [
+        f"Bob: he lives at house {i} in winter" for i in range(8)
+    ]
     far = ["Ann: Avonlea lies by the lake", "Bob: winter again"]
     units = make.units_of([make.turns("a", "s1", said), make.turns("a", "s2", far, hours=9)], [])
     search = recall(make.corpus(units, tmp_path / "shard"), make)
