@@ -19,7 +19,7 @@ from pipelines.recall.channels import Asked, Evidence, named_speakers
 from pipelines.recall.ranking import Placed
 from pipelines.recall.scope import Scope
 
-BIAS, NEAREST, WORDS, PERSON, NAMES = -3.7, 5.9, 1.4, 1.1, -8.5
+BIAS, NEAREST, WORDS, PERSON, NAMES = -3.2, 5.1, 1.4, 1.1, -1.0
 
 
 def confidence(scope: Scope, asked: Asked, found: Evidence, placed: Sequence[Placed]) -> float:
@@ -33,7 +33,7 @@ def confidence(scope: Scope, asked: Asked, found: Evidence, placed: Sequence[Pla
 
 
 def _gaps(scope: Scope, asked: Asked, found: Evidence) -> tuple[float, float]:
-    """What the best of the named person leads the best of all others by, in score and in cosine; 0 where it cannot be said."""
+    """What the best of the named person leads the best of all others by, in score and in deviations of cosines; else 0."""
     if "speaker" not in found.channels or "leaf" not in found.cosines:
         return 0.0, 0.0
     names, codes = scope.speakers
@@ -43,7 +43,8 @@ def _gaps(scope: Scope, asked: Asked, found: Evidence) -> tuple[float, float]:
         return 0.0, 0.0
     scores = found.totals - found.channels["speaker"]
     cosines = _leaf_cosines(scope, found)
-    return float(scores[said].max() - scores[~said].max()), float(cosines[said].max() - cosines[~said].max())
+    spread = max(float(cosines.std()), 1e-6)
+    return float(scores[said].max() - scores[~said].max()), float(cosines[said].max() - cosines[~said].max()) / spread
 
 
 def _leaf_cosines(scope: Scope, found: Evidence) -> np.ndarray:

@@ -135,17 +135,12 @@ def _valid(found: Candidates, moment: dt.datetime) -> np.ndarray:
 
 
 def hits_of(placed: list[Placed]) -> list[Hit]:
-    """What is shown of the units in a ranking; rows of a shard are read together."""
-    places = [found.place(i) for found, i in placed]
-    rows: dict[tuple[int, int], dict] = {}
-    for shard in {id(part.shard): part.shard for part, _ in places}.values():
-        wanted = [row for part, row in places if part.shard is shard]
-        read = shard.units.take(pa.array(wanted, pa.int64())).to_pylist()
-        rows |= {(id(shard), row): found for row, found in zip(wanted, read, strict=True)}
-    return [
-        _hit(rank, p, rows[id(part.shard), row])
-        for rank, (p, (part, row)) in enumerate(zip(placed, places, strict=True), 1)
-    ]
+    """What is shown of the units in a ranking."""
+    out = []
+    for rank, (found, i) in enumerate(placed, 1):
+        part, row = found.place(i)
+        out.append(_hit(rank, (found, i), part.shard.row(row)))
+    return out
 
 
 def _hit(rank: int, placed: Placed, row: dict) -> Hit:

@@ -187,6 +187,8 @@ class RecallShard:
                 )
         self._source = pa.memory_map(str(folder / "units.arrow"))
         self.units = pa.ipc.open_file(self._source).read_all()
+        self._batches = self.units.to_batches()
+        self._batch_ends = np.cumsum([batch.num_rows for batch in self._batches])
         self.vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
         self.low = np.asarray(np.load(folder / "low.npy", mmap_mode="r"))
         self.high = np.asarray(np.load(folder / "high.npy", mmap_mode="r"))
@@ -202,6 +204,12 @@ class RecallShard:
         """The graph of entities, passages and rounds; None where the shard was built without."""
         folder = self.folder / "graph"
         return KnowledgeGraph(folder, self.units) if folder.exists() else None
+
+    def row(self, number: int) -> dict:
+        """What a hit shows of one row. `take` on the whole table would copy its strings."""
+        at = int(np.searchsorted(self._batch_ends, number, "right"))
+        batch = self._batches[at]
+        return batch.slice(number - (int(self._batch_ends[at]) - batch.num_rows), 1).to_pylist()[0]
 
     def namespaces(self) -> set[str]:
         return {namespace for spans in self.ranges.values() for namespace in spans}
