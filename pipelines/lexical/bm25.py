@@ -121,17 +121,16 @@ def scores(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
     return _score(text, parts)[0]
 
 
-def shares(text: str, parts: Sequence[Part], *, common: float = 1.0) -> list[np.ndarray]:
+def shares(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
     """`scores` as a share, 0 to 1, of what a unit that is nothing but the question's words could reach.
 
-    Unlike a z-score the share means the same in a collection of a hundred units and of a million. Words that more than the share
-    `common` of the rows have are passed over where a rarer one is asked for: their postings cost most and tell least.
+    Unlike a z-score the share means the same in a collection of a hundred units and of a million.
     """
-    found, ideal = _score(text, parts, common)
+    found, ideal = _score(text, parts)
     return [part / ideal for part in found] if ideal > 0 else found
 
 
-def _score(text: str, parts: Sequence[Part], common: float = 1.0) -> tuple[list[np.ndarray], float]:
+def _score(text: str, parts: Sequence[Part]) -> tuple[list[np.ndarray], float]:
     lengths = [index.lengths(start, end) for index, start, end in parts]
     n = sum(map(len, lengths))
     out = [np.zeros(len(part), np.float32) for part in lengths]
@@ -144,10 +143,9 @@ def _score(text: str, parts: Sequence[Part], common: float = 1.0) -> tuple[list[
         for w, n in Counter(stem_terms(text)).items()
     ]
     dfs = {w: sum(high - low for low, high in places) for w, _, places in words}
-    least = min((df for df in dfs.values() if df), default=0)
     for word, weight, places in words:
         df = dfs[word]
-        if not df or (df > common * n and df > least):
+        if not df:
             continue
         found = [index.postings_at(*place, start) for place, (index, start, _) in zip(places, parts, strict=True)]
         idf = weight * float(np.log1p((n - df + 0.5) / (df + 0.5)))

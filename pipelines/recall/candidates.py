@@ -9,29 +9,43 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.recall.channels import Asked, Evidence, Shares, leaf_scores
+from pipelines.recall.channels import Asked, Evidence, Shares, dense_weights, leaf_scores
 from pipelines.recall.params import RecallParams
+from pipelines.recall.routing import KEPT
 from pipelines.recall.scope import Level, Scope
 
-ANN_HITS = 100
+Nearest = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By level the units nearest to the question and their cosines."""
 
 
-def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, shares: Shares) -> np.ndarray:
-    """Numbers of leaves, ascending."""
+def nearest_units(scope: Scope, asked: Asked, params: RecallParams) -> Nearest:
+    """The `routing.KEPT` nearest units of every level that is asked by vectors; their cosines also route the levels."""
+    names = [n for n, w in params.dense.items() if w and n in scope.levels and params.speaks(f"dense:{n}")]
+    return {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in names}
+
+
+def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, shares: Shares, near: Nearest) -> np.ndarray:
+    """Numbers of leaves, ascending: the best by the estimate, and the best whoever speaks."""
     totals = np.zeros(scope.n_leaves, np.float32)
     for name, found in shares.items():
         totals += np.float32(params.lexical[name]) * scope.levels[name].cover.best(found)
-    for scores in leaf_scores(scope, asked, params, Evidence(None)):
-        totals += scores
-    for name, weight in params.dense.items():
-        if weight and name in scope.levels and params.speaks(f"dense:{name}"):
-            _add_nearest(totals, scope.levels[name], asked.vector, weight)
-    return np.sort(_best(totals, params.candidates))
+    weights = dense_weights(scope, params, {name: cosines for name, (_, cosines) in near.items()})
+    for name, (units, cosines) in near.items():
+        _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, weights[name])
+    alone = Evidence(None)
+    leaf_scores(scope, asked, params, alone)
+    if "time" in alone.channels:
+        totals += alone.channels["time"]
+    best = _best(totals, params.candidates)
+    if "speaker" in alone.channels:
+        best = np.union1d(best, _best(totals + alone.channels["speaker"], params.candidates))
+    return np.sort(best)
 
 
-def _add_nearest(totals: np.ndarray, level: Level, vector: np.ndarray, weight: float) -> None:
+def _add_nearest(
+    totals: np.ndarray, level: Level, units: np.ndarray, cosines: np.ndarray, vector: np.ndarray, weight: float
+) -> None:
     """Add the z-scores of a level's nearest units to the leaves that they cover."""
-    units, cosines = _nearest(level, vector, ANN_HITS)
     mean, deviation = level.spread(vector)
     if deviation <= 1e-9:
         return

@@ -49,6 +49,7 @@ class Evidence:
     units: dict[str, np.ndarray | None] = field(default_factory=dict)
     own: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     cosines: dict[str, np.ndarray] = field(default_factory=dict)
+    nearest: float = 0.0
     notes: list[str] = field(default_factory=list)
     graph: GraphChannel | None = None
 
@@ -63,12 +64,20 @@ Shares = dict[str, np.ndarray]
 
 
 def evidence(
-    scope: Scope, asked: Asked, params: RecallParams, leaves: np.ndarray | None = None, shares: Shares | None = None
+    scope: Scope,
+    asked: Asked,
+    params: RecallParams,
+    leaves: np.ndarray | None = None,
+    shares: Shares | None = None,
+    near: dict[str, np.ndarray] | None = None,
 ) -> Evidence:
-    """Everything that speaks for the leaves of a scope, or for some of them; `shares` are not computed again where given."""
+    """Everything that speaks for the leaves of a scope, or for some of them.
+
+    For some, the caller gives the `shares` of all units and the cosines of each level's nearest, `near`, which route the levels.
+    """
     found = Evidence(leaves)
     covers = _covers(scope, found)
-    _dense(scope, asked, params, covers, found)
+    _dense(scope, asked, params, covers, found, near)
     _lexical(shares or lexical_shares(scope, asked, params), params, covers, found)
     _graph(scope, asked, params, covers, found)
     leaf_scores(scope, asked, params, found)
@@ -99,41 +108,46 @@ def _add(found: Evidence, channel: str, level: str, cover: Cover, own: np.ndarra
     found.own.setdefault(level, {})[channel] = own
 
 
-def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence) -> None:
+def dense_weights(scope: Scope, params: RecallParams, cosines: dict[str, np.ndarray]) -> dict[str, float]:
+    """Weights of the levels that are asked by vectors, routed by the cosines of their units."""
     weights = {n: w for n, w in params.dense.items() if w and n in scope.levels and params.speaks(f"dense:{n}")}
+    return routed(weights, cosines, params.temperature) if params.routing else weights
+
+
+def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence, near) -> None:
     spreads = {}
-    for name in weights:
+    for name in dense_weights(scope, params, {}):
         level = scope.levels[name]
         covers(name)
         found.cosines[name] = cosines = _cosines(level, found.units[name], asked.vector)
         spreads[name] = (
             (float(cosines.mean()), float(cosines.std())) if found.leaves is None else level.spread(asked.vector)
         )
-    if params.routing:
-        weights = routed(weights, found.cosines, params.temperature)
-        if len(weights) > 1:
-            total = sum(weights.values())
-            found.notes.append(
-                "trust in levels by how clearly they single something out: "
-                + ", ".join(f"{n} {w / total:.0%}" for n, w in sorted(weights.items(), key=lambda i: -i[1]))
-            )
+    weights = dense_weights(scope, params, near or found.cosines)
+    if params.routing and len(weights) > 1:
+        total = sum(weights.values())
+        shown = sorted(weights.items(), key=lambda item: -item[1])
+        told = ", ".join(f"{name} {weight / total:.0%}" for name, weight in shown)
+        found.notes.append(f"trust in levels by how clearly they single something out: {told}")
     for name, weight in weights.items():
         mean, deviation = spreads[name]
         scale = weight / deviation if deviation > 1e-9 else 0.0
         _add(found, f"dense:{name}", name, covers(name), (found.cosines[name] - mean) * np.float32(scale))
+    seen = [*found.cosines.values(), *(near or {}).values()]
+    found.nearest = max((float(c.max()) for c in seen if len(c)), default=0.0)
 
 
 def _cosines(level: Level, units: np.ndarray | None, vector: np.ndarray) -> np.ndarray:
     return level.products(vector) if units is None else level.products_of(units, vector)
 
 
-def lexical_shares(scope: Scope, asked: Asked, params: RecallParams, *, common: float = 1.0) -> Shares:
+def lexical_shares(scope: Scope, asked: Asked, params: RecallParams) -> Shares:
     """BM25 shares of the units of every level that is asked by words."""
     out = {}
     for name, weight in params.lexical.items():
         if weight and name in scope.levels and params.speaks(f"lexical:{name}"):
             parts = [(p.shard.lexical, p.start, p.end) for p in scope.levels[name].parts]
-            found = lexical.shares(asked.reading.text, parts, common=common)
+            found = lexical.shares(asked.reading.text, parts)
             out[name] = found[0] if len(found) == 1 else np.concatenate(found)
     return out
 

@@ -26,9 +26,8 @@ def confidence(scope: Scope, asked: Asked, found: Evidence, placed: Sequence[Pla
     """0 to 1; 0 where nothing was found."""
     if not placed:
         return 0.0
-    nearest = max((float(c.max()) for c in found.cosines.values() if len(c)), default=0.0)
     person, names = _gaps(scope, asked, found)
-    score = BIAS + NEAREST * nearest + WORDS * _words_met(scope, asked, found) + PERSON * person + NAMES * names
+    score = BIAS + NEAREST * found.nearest + WORDS * _words_met(scope, asked, found) + PERSON * person + NAMES * names
     return 1.0 / (1.0 + math.exp(-min(max(score, -30.0), 30.0)))
 
 
@@ -43,7 +42,8 @@ def _gaps(scope: Scope, asked: Asked, found: Evidence) -> tuple[float, float]:
         return 0.0, 0.0
     scores = found.totals - found.channels["speaker"]
     cosines = _leaf_cosines(scope, found)
-    spread = max(float(cosines.std()), 1e-6)
+    spread = cosines.std() if found.leaves is None else scope.levels["leaf"].spread(asked.vector)[1]
+    spread = max(float(spread), 1e-6)
     return float(scores[said].max() - scores[~said].max()), float(cosines[said].max() - cosines[~said].max()) / spread
 
 

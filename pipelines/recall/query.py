@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.recall.candidates import candidate_leaves
+from pipelines.recall.candidates import candidate_leaves, nearest_units
 from pipelines.recall.channels import Asked, Evidence, evidence, lexical_shares
 from pipelines.recall.confidence import confidence
 from pipelines.recall.explain import explained
@@ -28,7 +28,6 @@ from schemas.errors import EngraphError, UsageError
 from schemas.table import GRANULARITIES
 
 KEPT_SCOPES = 256
-COMMON = 0.1
 SHOWN = 10
 
 
@@ -110,9 +109,11 @@ class Recall:
         """Evidence and the best units: from candidates in a large scope, from all leaves in a small one or if they are few."""
         granularities = asked_granularities(scope, query.granularity)
         if scope.rows > self.params.exact_rows:
-            shares = lexical_shares(scope, asked, self.params, common=COMMON)
-            leaves = candidate_leaves(scope, asked, self.params, shares)
-            found = evidence(scope, asked, self.params, leaves, shares)
+            shares = lexical_shares(scope, asked, self.params)
+            near = nearest_units(scope, asked, self.params)
+            leaves = candidate_leaves(scope, asked, self.params, shares, near)
+            cosines = {name: scores for name, (_, scores) in near.items()}
+            found = evidence(scope, asked, self.params, leaves, shares, cosines)
             placed = best_of([gather(scope, found, g) for g in granularities], k, query.valid_at)
             if len(placed) == k:
                 return found, placed
