@@ -12,17 +12,27 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
 from jobs.engines.engine import Failed
 from jobs.engines.isolate import too_many
-from jobs.groups import current_units
+from jobs.groups import current_units, latest
 from jobs.run import Run
 from jobs.store.lake import Lake
+from pipelines.graph.entities import RULES, triple_texts
+from pipelines.graph.graph_folder import GraphTables
 from pipelines.recall import RecallShard, build_shard
 from pipelines.recall.shard import VERSION, sort_units
 from schemas.errors import StoreError
 from schemas.fingerprint import fingerprint
+from schemas.ids import content_hash
 
 STAGE = "index"
+GRAPH = ("entities", "mentions", "triples", "edges", "documents")
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,11 @@ def _checksum(lake: Lake, name: str) -> tuple[int, str] | None:
 
 
 def _wanted(run: Run, bucket: int) -> _Wanted | None:
-    units, ends = (run.catalogue.select(table, bucket=bucket) for table in ("memory_units", "operations"))
+    units = run.catalogue.select("memory_units", bucket=bucket)
     if not units:
         return None
-    inputs = [(f.table, f.day, f.stage, f.fingerprint) for f in units + ends]
+    others = [f for table in ("operations", *GRAPH) for f in run.catalogue.select(table, bucket=bucket)]
+    inputs = [(f.table, f.day, f.stage, f.fingerprint) for f in units + others]
     return _Wanted(bucket, fingerprint(STAGE, VERSION, run.encoder.name, inputs))
 
 
@@ -126,11 +137,45 @@ class ShardBuilder:
             parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
         try:
-            build_shard(units, vectors, work / "shard", encoder=run.encoder.name)
+            graph = graph_tables(run, wanted.bucket, units)
+            build_shard(units, vectors, work / "shard", encoder=run.encoder.name, graph=graph)
             _install(run.lake, work / "shard", f"index/{wanted.shard_id}")
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return _Built(units.num_rows, time.perf_counter() - begun)
+
+
+def graph_tables(run: Run, bucket: int, units: pa.Table) -> GraphTables:
+    """What the graph of a bucket is made of: mentions and triples of current versions, the newest row of each entity."""
+
+    def read(table: str, columns: list[str], where: ds.Expression | None = None) -> pa.Table:
+        return run.lake.read(table, run.catalogue.select(table, bucket=bucket), columns=columns, where=where)
+
+    current = pl.DataFrame(units.select(["unit_id", "version"]))
+
+    def of_current(rows: pa.Table) -> pa.Table:
+        versions = current.rename({"version": "unit_version"})
+        return pl.DataFrame(rows).join(versions, on=["unit_id", "unit_version"], how="semi").to_arrow()
+
+    mentions = read("mentions", ["unit_id", "entity_id", "unit_version"])
+    triples = of_current(
+        read("triples", ["subject_id", "predicate", "object_id", "unit_id", "unit_version", "extractor"])
+    )
+    entities = latest(read("entities", ["entity_id", "namespace", "name", "kind"]), "entity_id")
+    synonyms = read("edges", ["source", "target", "weight"], ds.field("relation") == "synonym")
+    titles = latest(read("documents", ["document_id", "namespace", "title"]), "document_id")
+    return GraphTables(entities, of_current(mentions), triples, synonyms, titles, _fact_vectors(run, triples))
+
+
+def _fact_vectors(run: Run, triples: pa.Table) -> np.ndarray | None:
+    """Vectors of the triples that are embedded, those that others than the rules made; zeros for the rest."""
+    given = np.flatnonzero(pc.invert(pc.starts_with(triples["extractor"], RULES)).to_numpy())
+    if not len(given):
+        return None
+    found = run.vectors().get([content_hash(text) for text in triple_texts(triples.take(pa.array(given)))])
+    vectors = np.zeros((triples.num_rows, found.shape[1]), np.float32)
+    vectors[given] = found
+    return vectors
 
 
 def _install(lake: Lake, built: Path, name: str) -> None:

@@ -21,8 +21,9 @@ from jobs.engines.isolate import culprits, too_many
 from jobs.engines.profile import Embedder
 from jobs.quarantine import quarantine_texts
 from jobs.run import Run
+from pipelines.graph.entities import RULES, triple_texts
 from schemas.fingerprint import fingerprint
-from schemas.ids import hash_bucket
+from schemas.ids import content_hash, hash_bucket
 from schemas.manifest import Fileset, Shard
 
 VERSION = 1
@@ -41,7 +42,11 @@ class _Planned:
 
 
 def embed_day(run: Run, day: dt.date, stage: str, upstream: tuple[str, ...], embedder: Embedder) -> None:
-    """Embed every text that the `upstream` stages (and, for entity names, `resolve`) brought on `day`."""
+    """Embed every text that the `upstream` stages (and, for entity names, `resolve`) brought on `day`.
+
+    Triples of the rules are not embedded: they are co-occurrences, eight a sentence, and seeding a walk with those that a question
+    is near to found nothing that names did not find.
+    """
     with run.timed(stage, day=day, on=embedder.name) as piece:
         plans = _plans(run, day, stage, upstream)
         total = sum(plan.texts for plan in plans.values())
@@ -71,7 +76,7 @@ def _plans(run: Run, day: dt.date, stage: str, upstream: tuple[str, ...]) -> dic
     """What each hash bucket has to embed, by bucket; those to which the day brings no new text are left out."""
     filesets = [f for s in upstream for f in run.catalogue.select("memory_units", stage=s, day=day)]
     if "extract" in upstream:
-        filesets += run.catalogue.select("entities", day=day)
+        filesets += run.catalogue.select("entities", day=day) + run.catalogue.select("triples", day=day)
     engine = run.engine(PLANNING)
     found = engine.group(_TextReader(run), filesets, _Planner(run, day, stage))
     return {plan.fileset.bucket: plan for plan in found if plan is not None}
@@ -84,12 +89,20 @@ class _TextReader:
     run: Run
 
     def __call__(self, fileset: Fileset) -> Iterator[Piece]:
-        column = "name" if fileset.table == "entities" else "text"
-        texts = self.run.lake.read(fileset.table, [fileset], columns=["content_hash", column])
-        texts = _distinct(texts.rename_columns(TEXT.names))
+        texts = _distinct(_texts_of(self.run, fileset))
         buckets = pa.array([hash_bucket(h, self.run.info.buckets) for h in texts["content_hash"].to_pylist()])
         for bucket in pc.unique(buckets).to_pylist():
             yield bucket, "texts", texts.filter(pc.equal(buckets, bucket))
+
+
+def _texts_of(run: Run, fileset: Fileset) -> pa.Table:
+    if fileset.table == "triples":
+        where = ~pc.starts_with(ds.field("extractor"), RULES)
+        triples = run.lake.read("triples", [fileset], columns=["subject_id", "predicate", "object_id"], where=where)
+        texts = triple_texts(triples)
+        return pa.table({"content_hash": [content_hash(t) for t in texts], "text": texts}, schema=TEXT)
+    column = "name" if fileset.table == "entities" else "text"
+    return run.lake.read(fileset.table, [fileset], columns=["content_hash", column]).rename_columns(TEXT.names)
 
 
 @dataclass(frozen=True)

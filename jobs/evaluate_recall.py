@@ -166,16 +166,14 @@ def record(store: Store, evaluation: Evaluation, *, now: dt.datetime) -> None:
 
 def ablations(params: RecallParams) -> dict[str, RecallParams]:
     """The fusion, each channel alone, and the fusion without each channel."""
+    dense = [f"dense:{level}" for level, weight in params.dense.items() if weight]
+    words = [f"lexical:{level}" for level, weight in params.lexical.items() if weight]
+    channels = [*dense, *words, "graph", "speaker", "time"]
     found = {"fusion": params}
-    for level in params.dense:
-        rest = {name: weight for name, weight in params.dense.items() if name != level}
-        found[f"only dense:{level}"] = replace(params, dense={level: 1.0}, lexical={})
-        found[f"without dense:{level}"] = replace(params, dense=rest)
-    for level in params.lexical:
-        rest = {name: weight for name, weight in params.lexical.items() if name != level}
-        found[f"only lexical:{level}"] = replace(params, dense={}, lexical={level: 1.0})
-        found[f"without lexical:{level}"] = replace(params, lexical=rest)
-    return found
+    for channel in channels:
+        found[f"only {channel}"] = replace(params, only=(channel,))
+        found[f"without {channel}"] = replace(params, only=tuple(c for c in channels if c != channel))
+    return found | {"without routing": replace(params, routing=False)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from jobs.groups import group_column, history, latest, live_units, of_groups
 from jobs.resolve_entities import namespaces_of
 from jobs.run import Run
 from pipelines.graph import LinkParams, mention_edges, similar_edges, structure_edges, synonym_edges
-from pipelines.graph.links import LINKED
+from pipelines.graph.links import LINKED, VERSION
 from schemas.fingerprint import fingerprint
 
 STRUCTURE = [
@@ -34,7 +34,7 @@ class LinkingParams:
 
 
 def stage(params: LinkingParams) -> Stage:
-    return Stage("link", 1, ("edges",), params)
+    return Stage("link", VERSION, ("edges",), params)
 
 
 def link_units(run: Run, day: dt.date, buckets: Iterable[int], params: LinkingParams) -> None:
@@ -80,11 +80,13 @@ def _links_of(run: Run, bucket: int, day: dt.date, namespaces: list[str], params
 def _similar(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> Iterator[pa.Table]:
     """Order within a namespace is (arrival day, event time, id)."""
     columns = ["unit_id", "version", "namespace", "granularity", "content_hash", "event_time", "day"]
+    columns += ["session_id", "document_id"]
     units = live_units(run, bucket, until=day, where=mine & ds.field("granularity").isin(LINKED), columns=columns)
     for part in _apart(units, ["namespace", "granularity"], ["day", "event_time", "unit_id"]):
         is_new = pc.equal(part["day"], pa.scalar(day)).to_numpy()
         if is_new.any():
-            yield similar_edges(part, run.vectors().get(part["content_hash"]), is_new, params, day=day)
+            vectors, groups = run.vectors().get(part["content_hash"]), _numbers(group_column(part))
+            yield similar_edges(part, vectors, is_new, params, day=day, groups=groups)
 
 
 def _synonyms(run: Run, bucket: int, day: dt.date, mine: ds.Expression, params: LinkParams) -> Iterator[pa.Table]:
@@ -105,11 +107,16 @@ def _apart(table: pa.Table, by: list[str], order: list[str]) -> Iterator[pa.Tabl
     table = table.sort_by([(column, "ascending") for column in by + order])
     changes = np.zeros(table.num_rows, bool)
     for column in by:
-        codes = table[column].combine_chunks().dictionary_encode().indices.to_numpy()
+        codes = _numbers(table[column])
         changes[1:] |= codes[1:] != codes[:-1]
     starts = [0, *np.flatnonzero(changes).tolist(), table.num_rows]
     for start, end in pairwise(starts):
         yield table.slice(start, end - start)
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A number for each distinct value."""
+    return column.combine_chunks().dictionary_encode().indices.to_numpy()
 
 
 if __name__ == "__main__":

@@ -117,6 +117,14 @@ class Prices(BaseModel):
     usd_per_gpu_hour: float = Field(default=2.5, ge=0)
 
 
+class LlmSettings(BaseModel):
+    """An OpenAI-compatible endpoint; without `base_url` no language model is asked."""
+
+    base_url: str | None = Field(default=None, description="up to and with /v1")
+    model: str = Field(default="", description="as the endpoint names it")
+    api_key: str | None = Field(default=None, description="better given as ENGRAPH_LLM__API_KEY than in a file")
+
+
 class Settings(BaseSettings):
     """All settings with their defaults."""
 
@@ -126,6 +134,11 @@ class Settings(BaseSettings):
     encoder: str | None = Field(
         default=None, description="sentence-transformers model, name or path; default all-MiniLM-L6-v2"
     )
+    reranker: str | None = Field(
+        default=None,
+        description="cross-encoder of sentence-transformers, name or path, that looks at the best hits again",
+    )
+    llm: LlmSettings = LlmSettings()
     buckets: int = Field(default=16, ge=1, le=4096, description="partitions by namespace, fixed when a store is made")
     workers: int | None = Field(default=None, ge=1, description="processes that embed; default one per core")
     lock_wait_s: float = Field(default=600.0, ge=0, description="how long a writer waits for another writer")

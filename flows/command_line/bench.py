@@ -14,7 +14,7 @@ from flows.command_line.progress import Bars
 @options.with_session
 def bench(
     session: options.Session,
-    kind: Annotated[str, typer.Argument(help="embed, ingest, recall, ann or scale.")],
+    kind: Annotated[str, typer.Argument(help="embed, ingest, recall, ann, graph or scale.")],
     data: Annotated[
         Path | None,
         typer.Argument(help="Sentences (embed), questions (recall), a .npy file (ann); default made-up ones."),

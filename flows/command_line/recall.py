@@ -32,9 +32,10 @@ def recall(
     as_of: Annotated[str | None, typer.Option(help="The snapshot that was current at this time.")] = None,
     valid_at: Annotated[str | None, typer.Option(help="Only what was true at this time.")] = None,
     asked_at: Annotated[
-        str | None, typer.Option(help="The day of the question; kept with it, it does not steer the ranking yet.")
+        str | None, typer.Option(help="The day that `last week` and the like are counted from; default now.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show what each channel contributed.")] = False,
+    iterate: Annotated[int, typer.Option(min=0, max=5, help="Ask again so often with what was found.")] = 0,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what brought each hit.")] = False,
     queries: Annotated[Path | None, typer.Option(help="A JSONL file of questions.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answers to --queries go (JSONL).")] = None,
 ) -> int:
@@ -46,8 +47,9 @@ def recall(
     if queries is not None:
         if out is None:
             raise UsageError("--queries needs --out FILE for the answers")
-        return _recall_many(session, queries, out, k)
+        return _recall_many(session, queries, out, k, iterate)
     assert question is not None
+    from jobs.judges import judges
     from jobs.store.reader import open_store
     from pipelines.recall import Query
 
@@ -56,15 +58,16 @@ def recall(
         begun = time.perf_counter()
         asked = options.moment(asked_at, "--asked-at")
         names = tuple(namespace) if namespace else None
-        query = Query(question, k, names, granularity, options.moment(valid_at, "--valid-at"), asked)
-        answer = opened.recall_many([query])[0]
+        valid = options.moment(valid_at, "--valid-at")
+        query = Query(question, k, names, granularity, valid, asked, session.now, iterate)
+        answer = opened.recall_many([query], judges=judges(session.settings), explain=explain)[0]
         seconds = time.perf_counter() - begun
         number = opened.snapshot.number
     if session.as_json:
         document = {"query": question, "snapshot": number, "confidence": round(answer.confidence, 4)}
-        options.print_json(
-            document | {"hits": [dataclasses.asdict(h) for h in answer.hits], "seconds": round(seconds, 4)}
-        )
+        hits = [dataclasses.asdict(h) | ({"why": answer.why[h.unit_id]} if explain else {}) for h in answer.hits]
+        document |= {"hits": hits, "seconds": round(seconds, 4)} | ({"notes": answer.notes} if explain else {})
+        options.print_json(document)
     else:
         _show(answer, seconds, number, explain)
     return 0
@@ -81,9 +84,11 @@ def _show(answer, seconds: float, number: int, explain: bool) -> None:
         text = " ".join(hit.text.split())
         console.print(Text(textwrap.indent(textwrap.fill(textwrap.shorten(text, SHOWN_CHARACTERS), 100), "    ")))
         if explain:
-            console.print(
-                Text("    " + "  ".join(f"{c} {v:+.2f}" for c, v in hit.via.items()), style="dim"), soft_wrap=True
-            )
+            for reason in answer.why[hit.unit_id]:
+                console.print(Text(f"    - {reason}", style="dim"), soft_wrap=True)
+    if explain:
+        for note in answer.notes:
+            console.print(Text(note[0].upper() + note[1:], style="dim"), soft_wrap=True)
     if not answer.hits:
         console.print("No hits: nothing of that granularity is in the scope.")
     console.print(
@@ -94,7 +99,8 @@ def _show(answer, seconds: float, number: int, explain: bool) -> None:
     )
 
 
-def _recall_many(session: options.Session, queries: Path, out: Path, k: int) -> int:
+def _recall_many(session: options.Session, queries: Path, out: Path, k: int, iterate: int) -> int:
+    from jobs.judges import judges
     from jobs.store.reader import open_store
     from pipelines.recall import Answer
 
@@ -107,7 +113,8 @@ def _recall_many(session: options.Session, queries: Path, out: Path, k: int) -> 
         with open_store(session.store, as_of=options.moment(moment, "as_of")) as opened:
             for start in range(0, len(members), BATCH):
                 batch = members[start : start + BATCH]
-                found = opened.recall_many([_query(rows[i], k) for i in batch])
+                asked = [dataclasses.replace(_query(rows[i], k), now=session.now, iterate=iterate) for i in batch]
+                found = opened.recall_many(asked, judges=judges(session.settings))
                 answers |= dict(zip(batch, found, strict=True))
     with out.open("wb") as f:
         for i, row in enumerate(rows):

@@ -20,7 +20,7 @@ from jobs.build_indexes import open_shard
 from jobs.store import snapshots, views
 from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
-from pipelines.recall import Answer, Hit, Query, Recall, RecallParams, RecallShard
+from pipelines.recall import Answer, Hit, Judges, Query, Recall, RecallParams, RecallShard
 from schemas.errors import StoreError, UsageError
 from schemas.manifest import Snapshot
 from schemas.tables import TABLES
@@ -114,12 +114,13 @@ class Store:
     ) -> list[Hit]:
         """The k units that best answer a question, best first. Default granularity: turn, or passage for documents."""
         names = (namespace,) if isinstance(namespace, str) else None if namespace is None else tuple(namespace)
-        query = Query(question, k, names, granularity, valid_at, asked_at)
+        query = Query(question, k, names, granularity, valid_at, asked_at, dt.datetime.now(dt.UTC))
         return self.recall_many([query])[0].hits
 
-    def recall_many(self, queries: list[Query]) -> list[Answer]:
-        """Answers to many questions, which are encoded together."""
-        return self._recall.recall_many(queries)
+    def recall_many(self, queries: list[Query], *, judges: Judges | None = None, explain: bool = False) -> list[Answer]:
+        """Answers to many questions, which are encoded together; `judges` look at the best hits again."""
+        self._recall.judges = judges or Judges()
+        return self._recall.recall_many(queries, explain=explain)
 
     def table(self, name: str) -> pa.Table:
         """A whole table as its view shows it."""

@@ -15,10 +15,23 @@ import pyarrow as pa
 from schemas.ids import content_hash
 from schemas.tables import TABLES
 
+RULES = "rules@"  # how the extractors begin whose triples are co-occurrences
+
 
 def entity_id(namespace: str, normal: str) -> str:
     """`conv-26` + `caroline` -> `conv-26/entity:caroline`."""
     return f"{namespace}/entity:{normal}"
+
+
+def triple_texts(triples: pa.Table) -> list[str]:
+    """What is embedded of each triple (subject_id, predicate, object_id): the normal forms and the words between."""
+    normal = [pl.col(end).str.replace("^.*?/entity:", "") for end in ("subject_id", "object_id")]
+    return (
+        pl.DataFrame(triples)
+        .select(pl.concat_str(normal[0], "predicate", normal[1], separator=" "))
+        .to_series()
+        .to_list()
+    )
 
 
 def resolve_entities(mentions: pa.Table, known: pa.Table, counted: pa.Table | None = None, *, day: dt.date) -> pa.Table:

@@ -1,36 +1,42 @@
 """Units, entities and vectors -> edges.
 
-Structure: part_of and derived_from follow parents, next follows order. Similarity: every new unit against the earlier units of its
-granularity and namespace (exact, matrix products in blocks: 2 n m dim flops for n new against m earlier), the nearest `neighbours`
-above `min_similarity`. Synonyms: the same between entity names (HippoRAG 2, section 3.2, without its all-pairs cost: only new names
-are compared). An edge belongs to its owner, the unit whose arrival made it, and ends with that version of it.
+Structure: part_of and derived_from follow parents, next follows order. Similarity (MemGAS): every new unit against the nearest
+`candidates` units of its granularity in earlier sessions or documents of its namespace; a mixture decides which of them it is
+associated with (`association`), of those at least `min_similarity` alike the `most` nearest get an edge. MemGAS pools all
+granularities; here a turn lies in a round, a segment and a session, so that pooled neighbours would be one text many times over.
+Synonyms: the same between entity names (HippoRAG 2, section 3.2), by threshold: only new names are compared. Both look for
+neighbours as `nearest` does, never at all pairs of a large namespace. An edge belongs to its owner, the unit whose arrival made it,
+and ends with that version of it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipelines.graph.association import AssociationParams, associate
+from pipelines.graph.nearest import nearest_earlier
 from schemas.tables import TABLES
 
-CREATED_BY = "link@1"
+VERSION = 2
+CREATED_BY = f"link@{VERSION}"
 DERIVED = ("summary", "keywords", "fact", "note", "qa")
 CHAINED = ("turn", "passage")
 LINKED = ("turn", "segment", "session", "passage", "section", "document", "fact", "summary")
-BLOCK, PAST = 1024, 16_384
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class LinkParams:
     """Cosine thresholds and degrees of similarity links."""
 
-    neighbours: int = 5
+    candidates: int = 30
+    most: int = 12
     min_similarity: float = 0.5
+    association: AssociationParams = field(default_factory=AssociationParams)
     synonyms: int = 10
     min_synonymy: float = 0.8
 
@@ -106,60 +112,36 @@ def mention_edges(mentions: pa.Table, *, day: dt.date) -> pa.Table:
     return _edges(frame, "mentions", day)
 
 
-def nearest_earlier(
-    vectors: np.ndarray, new: np.ndarray, k: int, floor: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For rows `new` of unit-norm `vectors` [n, dim] in time order, the `k` most similar rows before each, if >= `floor`.
-
-    Returns (row, earlier row, cosine), by row, best first. Ties go to the earlier row; cosines are rounded to 1e-6, because
-    equal texts get slightly different ones where BLAS multiplies them in different blocks. Memory: a few `BLOCK` x `PAST` arrays.
-    """
-    out = [_nearest_of(vectors, new[start : start + BLOCK], k, floor) for start in range(0, len(new), BLOCK)]
-    if not out:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    rows, earlier, cosines = (np.concatenate(parts) for parts in zip(*out, strict=True))
-    return rows, earlier, cosines
-
-
-def _nearest_of(vectors: np.ndarray, rows: np.ndarray, k: int, floor: float) -> Found:
-    """`nearest_earlier` for one block of rows, keeping the k best of each while the past goes by."""
-    best: Found = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    end = int(rows.max())
-    for start in range(0, end, PAST):
-        past = np.arange(start, min(start + PAST, end))
-        scores = np.round(vectors[rows] @ vectors[past[0] : past[-1] + 1].T, 6)
-        scores[past[None, :] >= rows[:, None]] = -np.inf
-        width = min(k, len(past))
-        least = np.partition(scores, len(past) - width, axis=1)[:, len(past) - width]
-        at, to = np.nonzero(scores >= np.maximum(least, floor)[:, None])
-        found = (rows[at], past[to], scores[at, to])
-        best = _best_of_each(*(np.concatenate(pair) for pair in zip(best, found, strict=True)), k=k)
-    return best
-
-
-def _best_of_each(rows: np.ndarray, earlier: np.ndarray, cosines: np.ndarray, *, k: int) -> Found:
-    """The k highest cosines of each row, best first, ties to the earlier one."""
-    order = np.lexsort((earlier, -cosines, rows))
-    rows, earlier, cosines = rows[order], earlier[order], cosines[order]
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    return rows[place < k], earlier[place < k], cosines[place < k]
-
-
 def similar_edges(
-    units: pa.Table, vectors: np.ndarray, is_new: np.ndarray, params: LinkParams, *, day: dt.date
+    units: pa.Table,
+    vectors: np.ndarray,
+    is_new: np.ndarray,
+    params: LinkParams,
+    *,
+    day: dt.date,
+    groups: np.ndarray | None = None,
 ) -> pa.Table:
-    """Each new unit to its nearest earlier units of one namespace and granularity; rows are in time order."""
-    later, earlier, weight = nearest_earlier(vectors, np.flatnonzero(is_new), params.neighbours, params.min_similarity)
-    return _pairs(units["unit_id"], units["version"], units["namespace"], later, earlier, weight, "similar", day)
+    """Each new unit to the earlier units of one namespace and granularity that it is associated with; rows are in time order.
+    Units with the same number in `groups` (their session or document) are not compared."""
+    new = np.flatnonzero(is_new)
+    earlier, cosines = nearest_earlier(vectors, new, params.candidates, groups=groups)
+    chosen = associate(cosines, earlier >= 0, params.association) & (cosines >= params.min_similarity)
+    chosen &= np.cumsum(chosen, axis=1) <= params.most
+    at, place = np.nonzero(chosen)
+    found = new[at], earlier[at, place], cosines[at, place]
+    return _pairs(units["unit_id"], units["version"], units["namespace"], *found, "similar", day)
 
 
 def synonym_edges(
     entities: pa.Table, vectors: np.ndarray, is_new: np.ndarray, params: LinkParams, *, day: dt.date
 ) -> pa.Table:
     """Each new entity to earlier entities of one namespace whose names mean nearly the same."""
-    later, earlier, weight = nearest_earlier(vectors, np.flatnonzero(is_new), params.synonyms, params.min_synonymy)
+    new = np.flatnonzero(is_new)
+    earlier, cosines = nearest_earlier(vectors, new, params.synonyms, params.min_synonymy)
+    at, place = np.nonzero(earlier >= 0)
+    found = new[at], earlier[at, place], cosines[at, place]
     versions = pa.array(np.ones(entities.num_rows, np.int32))
-    return _pairs(entities["entity_id"], versions, entities["namespace"], later, earlier, weight, "synonym", day)
+    return _pairs(entities["entity_id"], versions, entities["namespace"], *found, "synonym", day)
 
 
 def _pairs(ids, versions, namespaces, later, earlier, weight, relation: str, day: dt.date) -> pa.Table:

@@ -18,6 +18,7 @@ import numpy as np
 from pipelines.lexical.terms import stem_terms
 
 K1, B = 1.2, 0.75
+KEPT_TERMS = 10_000
 
 
 def build(texts: Iterable[str], out: Path) -> None:
@@ -52,11 +53,12 @@ class Lexical:
     """A mapped index of `build`."""
 
     def __init__(self, folder: Path) -> None:
-        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("words", "word_ends", "starts")}
-        self._words, self._ends, self._starts = arrays["words"], arrays["word_ends"], arrays["starts"]
-        self._rows = np.load(folder / "rows.npy", mmap_mode="r")
-        self._counts = np.load(folder / "counts.npy", mmap_mode="r")
-        self._lengths = np.load(folder / "lengths.npy", mmap_mode="r")
+        # plain views: every slice of a `memmap` costs microseconds, and a question takes thousands
+        self._words, self._ends, self._starts, self._rows, self._counts, self._lengths = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            for name in ("words", "word_ends", "starts", "rows", "counts", "lengths")
+        )
+        self._known: dict[str, int | None] = {}
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -65,7 +67,15 @@ class Lexical:
         return self._words[self._ends[i] : self._ends[i + 1]].tobytes()
 
     def _term(self, word: str) -> int | None:
-        """Number of a term by binary search in the sorted, mapped words (UTF-8 keeps the order of code points)."""
+        """Number of a term; those asked for lately are remembered, for a question asks for each at every granularity."""
+        if word not in self._known:
+            if len(self._known) >= KEPT_TERMS:
+                self._known.clear()
+            self._known[word] = self._found(word)
+        return self._known[word]
+
+    def _found(self, word: str) -> int | None:
+        """By binary search in the sorted, mapped words (UTF-8 keeps the order of code points)."""
         wanted, low, high = word.encode(), 0, len(self._starts) - 1
         while low < high:
             middle = (low + high) // 2
@@ -75,14 +85,27 @@ class Lexical:
                 high = middle
         return low if low < len(self._starts) - 1 and self._word(low) == wanted else None
 
-    def postings(self, word: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows - start, occurrences) of a term inside rows [start, end)."""
+    def places(self, word: str, start: int, end: int) -> tuple[int, int]:
+        """Where the postings of a term inside rows [start, end) lie; as many as units have it."""
         term = self._term(word)
         if term is None:
-            return np.empty(0, np.int32), np.empty(0, np.float32)
+            return 0, 0
         a, b = int(self._starts[term]), int(self._starts[term + 1])
         low, high = np.searchsorted(self._rows[a:b], (start, end))
-        return self._rows[a + low : a + high] - start, self._counts[a + low : a + high].astype(np.float32)
+        return a + int(low), a + int(high)
+
+    def count(self, word: str, start: int, end: int) -> int:
+        """How many of rows [start, end) have a term."""
+        low, high = self.places(word, start, end)
+        return high - low
+
+    def postings_at(self, low: int, high: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows - start, occurrences) of the postings in `places`."""
+        return self._rows[low:high] - start, self._counts[low:high].astype(np.float32)
+
+    def postings(self, word: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows - start, occurrences) of a term inside rows [start, end)."""
+        return self.postings_at(*self.places(word, start, end), start)
 
     def lengths(self, start: int, end: int) -> np.ndarray:
         """Terms in each of rows [start, end)."""
@@ -115,11 +138,16 @@ def _score(text: str, parts: Sequence[Part]) -> tuple[list[np.ndarray], float]:
     if not n:
         return out, ideal
     average = max(sum(float(part.sum()) for part in lengths) / n, 1.0)
-    for word, weight in Counter(stem_terms(text)).items():
-        found = [index.postings(word, start, end) for index, start, end in parts]
-        df = sum(len(rows) for rows, _ in found)
+    words = [
+        (w, n, [index.places(w, start, end) for index, start, end in parts])
+        for w, n in Counter(stem_terms(text)).items()
+    ]
+    dfs = {w: sum(high - low for low, high in places) for w, _, places in words}
+    for word, weight, places in words:
+        df = dfs[word]
         if not df:
             continue
+        found = [index.postings_at(*place, start) for place, (index, start, _) in zip(places, parts, strict=True)]
         idf = weight * float(np.log1p((n - df + 0.5) / (df + 0.5)))
         ideal += idf * (K1 + 1.0)
         for (rows, tf), length, target in zip(found, lengths, out, strict=True):

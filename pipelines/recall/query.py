@@ -1,133 +1,34 @@
-"""One question against the shards of a snapshot: channels, evidence on leaves, hits at the asked granularity.
+"""One question against the shards of a snapshot: scope, evidence on leaves, hits at the asked granularity.
 
-Every channel (dense and lexical, at several levels of granularity) scores the units of its level: cosines as z-scores over
-the scope of the question, BM25 as the share of the question's words that is met, so that channels add up. Scores move to the
-leaves a unit covers (turns, sentences): the best unit of a level that covers a leaf speaks for it. A unit of the asked
-granularity gathers, channel by channel, the best of its leaves. Scopes up to `exact_rows` units of a level are scanned
-exactly; larger ones ask the ANN index for candidates and estimate the z-score from a sample. Cost: one pass over the scope's
-vectors and a few over its leaves.
+The steps have a module each: `scope` (which rows), `times` (what the question says about time), `candidates` (where to look in a
+large scope), `channels` and `routing` (what speaks for a leaf, and how loudly), `ranking` (units of the asked granularity),
+`confidence`, `explain`. Scores of channels add up, so that a hit's `via` sums to its score.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 
-from pipelines import lexical
-from pipelines.recall.shard import RecallShard
-from schemas.errors import UsageError
+from pipelines.recall.candidates import candidate_leaves, nearest_units
+from pipelines.recall.channels import Asked, Evidence, evidence, lexical_shares
+from pipelines.recall.confidence import confidence
+from pipelines.recall.explain import explained
+from pipelines.recall.feedback import fed_back
+from pipelines.recall.params import Answer, Query, RecallParams
+from pipelines.recall.ranking import Placed, asked_granularities, best_of, gather, hits_of
+from pipelines.recall.scope import Scope
+from pipelines.recall.second_stage import DEPTH, Judges, judged
+from pipelines.recall.shard import NO_DAY, RecallShard
+from pipelines.recall.times import Reading, in_window, read_time
+from schemas.errors import EngraphError, UsageError
 from schemas.table import GRANULARITIES
 
-LEVELS = {
-    "leaf": ("turn", "sentence"),
-    "window": ("round", "passage"),
-    "topic": ("segment", "section"),
-    "whole": ("session", "document"),
-    "summary": ("summary",),
-    "keywords": ("keywords",),
-    "fact": ("fact",),
-}
-WORLDS = {"turn": ("turn", "round", "segment", "session"), "sentence": ("sentence", "passage", "section", "document")}
 KEPT_SCOPES = 256
-ANSWERS = {"turn": "turn", "sentence": "passage"}
-
-
-@dataclass(frozen=True)
-class RecallParams:
-    """Weights of the channels. Chosen on LoCoMo dev and 100 MuSiQue questions, so figures on those are tuned."""
-
-    dense: dict[str, float] = field(
-        default_factory=lambda: {"leaf": 0.8, "window": 1.0, "topic": 0.75, "whole": 0.75, "summary": 0.2, "fact": 0.5}
-    )
-    lexical: dict[str, float] = field(default_factory=lambda: {"leaf": 8.0, "window": 10.0, "topic": 7.5, "whole": 7.5})
-    exact_rows: int = 50_000
-    candidates: int = 500
-    sample: int = 2_000
-
-
-@dataclass(frozen=True)
-class Query:
-    """One question. `namespaces` None means all, `granularity` None the default of what the scope holds."""
-
-    text: str
-    k: int = 10
-    namespaces: tuple[str, ...] | None = None
-    granularity: str | None = None
-    valid_at: dt.datetime | None = None
-    asked_at: dt.datetime | None = None
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One answer with its sources and what each channel contributed to its score."""
-
-    rank: int
-    unit_id: str
-    namespace: str
-    granularity: str
-    score: float
-    text: str
-    source: list[dict]
-    event_time: str | None
-    time_source: str
-    session_id: str | None
-    document_id: str | None
-    via: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Hits, best first. `confidence` is the cosine of the closest unit in the scope, cut to 0..1."""
-
-    hits: list[Hit]
-    confidence: float
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Rows [start, end) of one granularity in one shard, and the leaves [low, high) of the scope that each row covers."""
-
-    shard: RecallShard
-    granularity: str
-    start: int
-    end: int
-    low: np.ndarray
-    high: np.ndarray
-
-
-class _Scope:
-    """The rows a question looks at: parts by level, over one concatenated array of leaves."""
-
-    def __init__(self, shards: list[RecallShard], namespaces: set[str] | None) -> None:
-        self.n_leaves = 0
-        self.parts: dict[str, list[_Part]] = {level: [] for level in LEVELS}
-        for shard in shards:
-            shifts = []
-            for leaf in WORLDS:
-                for a, b in shard.slices(leaf, namespaces):
-                    shifts.append((a, b, self.n_leaves - a))
-                    self.n_leaves += b - a
-            for level, granularities in LEVELS.items():
-                for granularity in granularities:
-                    for a, b in shard.slices(granularity, namespaces):
-                        self.parts[level].append(_place(shard, granularity, a, b, shifts))
-
-    def granularities(self) -> set[str]:
-        return {p.granularity for parts in self.parts.values() for p in parts}
-
-
-def _place(shard: RecallShard, granularity: str, a: int, b: int, shifts: list[tuple[int, int, int]]) -> _Part:
-    """A row range over the scope's leaves. Derived units of conversations and of documents may lie mixed in one range."""
-    first, last = shard.low[a:b], shard.high[a:b]
-    low, high = np.zeros(b - a, np.int32), np.zeros(b - a, np.int32)
-    for start, end, shift in shifts:
-        inside = (first >= start) & (first < end) & (last > first)
-        low[inside], high[inside] = first[inside] + shift, last[inside] + shift
-    return _Part(shard, granularity, a, b, low, high)
+SHOWN = 10
 
 
 class Recall:
@@ -138,11 +39,13 @@ class Recall:
         shards: list[RecallShard],
         encode: Callable[[list[str]], np.ndarray],
         params: RecallParams | None = None,
+        judges: Judges | None = None,
     ) -> None:
         self.shards, self.encode, self.params = shards, encode, params or RecallParams()
-        self._scopes: dict[tuple[str, ...] | None, _Scope] = {}
+        self.judges = judges or Judges()
+        self._scopes: dict[tuple[str, ...] | None, Scope] = {}
 
-    def _scope(self, namespaces: tuple[str, ...] | None) -> _Scope:
+    def _scope(self, namespaces: tuple[str, ...] | None) -> Scope:
         key = None if namespaces is None else tuple(sorted(set(namespaces)))
         if key not in self._scopes:
             known = set().union(*(s.namespaces() for s in self.shards))
@@ -152,68 +55,70 @@ class Recall:
                 raise UsageError(f"no namespace {unknown[0]!r} in this snapshot; there are {len(known)}: {some} ...")
             if len(self._scopes) >= KEPT_SCOPES:
                 self._scopes.pop(next(iter(self._scopes)))
-            self._scopes[key] = _Scope(self.shards, None if key is None else set(key))
+            self._scopes[key] = Scope(self.shards, None if key is None else set(key))
         return self._scopes[key]
 
-    def recall(self, query: Query) -> Answer:
+    def recall(self, query: Query, *, explain: bool = False) -> Answer:
         """Answer one question."""
-        return self.recall_many([query])[0]
+        return self.recall_many([query], explain=explain)[0]
 
-    def recall_many(self, queries: list[Query]) -> list[Answer]:
-        """Answer questions; they are encoded together."""
+    def recall_many(self, queries: list[Query], *, explain: bool = False) -> list[Answer]:
+        """Answer questions; they are encoded together. With `explain`, answers say in words what brought each hit."""
         for query in queries:
             _check(query)
         if not queries:
             return []
         vectors = self.encode([q.text for q in queries])
-        return [self._answer(q, v) for q, v in zip(queries, vectors, strict=True)]
+        return [self._answer(q, v, explain) for q, v in zip(queries, vectors, strict=True)]
 
-    def _answer(self, query: Query, vector: np.ndarray) -> Answer:
+    def _answer(self, query: Query, vector: np.ndarray, explain: bool) -> Answer:
         scope = self._scope(query.namespaces)
         if not scope.n_leaves:
             return Answer([], 0.0)
-        evidence, confidence = self._evidence(scope, query.text, vector)
-        candidates = [_gather(scope, granularity, evidence) for granularity in _asked(scope, query.granularity)]
-        return Answer(_best(candidates, query), confidence)
+        asked = Asked(query.text, vector, _reading(scope, query))
+        depth = max(query.k, DEPTH) if self.judges.score is not None else query.k
+        found, placed = self._ranked(scope, asked, query, depth)
+        notes: list[str] = []
+        for _ in range(query.iterate):
+            asked = self._next_round(scope, asked, placed, notes)
+            found, placed = self._ranked(scope, asked, query, depth)
+        sure = confidence(scope, asked, found, placed)
+        hits = hits_of(placed)
+        failed: list[str] = []
+        why = {h.unit_id: explained(scope, asked, p) for h, p in zip(hits, placed, strict=True)} if explain else {}
+        if self.judges:
+            hits, failed = judged(query.text, hits, query.k, self.judges)
+        return Answer(hits, sure, tuple(found.notes + notes + failed), {h.unit_id: why[h.unit_id] for h in hits if why})
 
-    def _evidence(self, scope: _Scope, text: str, vector: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
-        """Weighted scores of every channel on the scope's leaves, and the highest cosine seen."""
-        evidence, best = {}, 0.0
-        for level, parts in scope.parts.items():
-            if not parts:
-                continue
-            if weight := self.params.dense.get(level):
-                cosines, z = self._dense(parts, vector)
-                best = max(best, max(float(c.max()) for c in cosines))
-                evidence[f"dense:{level}"] = weight * _to_leaves(scope.n_leaves, parts, z)
-            if weight := self.params.lexical.get(level):
-                shares = lexical.shares(text, [(p.shard.lexical, p.start, p.end) for p in parts])
-                evidence[f"lexical:{level}"] = weight * _to_leaves(scope.n_leaves, parts, shares)
-        return evidence, min(max(best, 0.0), 1.0)
+    def _next_round(self, scope: Scope, asked: Asked, placed: list[Placed], notes: list[str]) -> Asked:
+        """The question as it is asked again: with a language model's thought where there is one, else with the words found."""
+        if self.judges.think is None:
+            return fed_back(scope, asked, placed)
+        texts = [h.text for h in hits_of(placed[:SHOWN])]
+        try:
+            thought = self.judges.think(asked.text, texts)
+        except EngraphError as problem:
+            notes.append(f"asked again without the language model: {problem}")
+            return fed_back(scope, asked, placed)
+        notes.append(f"looked also for: {thought}")
+        text = f"{asked.text} {thought}"
+        reading = replace(asked.reading, text=f"{asked.reading.text} {thought}")
+        return Asked(text, self.encode([text])[0], reading)
 
-    def _dense(self, parts: list[_Part], vector: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        if sum(p.end - p.start for p in parts) <= self.params.exact_rows:
-            cosines = [p.shard.vectors[p.start : p.end] @ vector for p in parts]
-            return cosines, _standardise(cosines, np.concatenate(cosines))
-        samples, cosines = [], []
-        for part in parts:
-            rows = part.shard.vectors[part.start : part.end]
-            samples.append(rows[:: max(1, len(rows) // self.params.sample)] @ vector)
-            cosines.append(self._candidates(part, vector, float(samples[-1].mean())))
-        return cosines, _standardise(cosines, np.concatenate(samples))
-
-    def _candidates(self, part: _Part, vector: np.ndarray, floor: float) -> np.ndarray:
-        """Cosines of the nearest rows of a large part; all others count as the average."""
-        index = part.shard.ann(part.granularity)
-        if index is None:
-            return part.shard.vectors[part.start : part.end] @ vector
-        out = np.full(part.end - part.start, floor, np.float32)
-        rows = np.arange(part.start, part.end)
-        everything = part.end - part.start == len(index)
-        keys, scores = index.search(vector[None], self.params.candidates, filter=None if everything else rows)
-        found = keys[0] >= 0
-        out[keys[0][found] - part.start] = scores[0][found]
-        return out
+    def _ranked(self, scope: Scope, asked: Asked, query: Query, k: int) -> tuple[Evidence, list[Placed]]:
+        """Evidence and the best units: from candidates in a large scope, from all leaves in a small one or if they are few."""
+        granularities = asked_granularities(scope, query.granularity)
+        if scope.rows > self.params.exact_rows:
+            shares = lexical_shares(scope, asked, self.params)
+            near = nearest_units(scope, asked, self.params)
+            leaves = candidate_leaves(scope, asked, self.params, shares, near)
+            cosines = {name: scores for name, (_, scores) in near.items()}
+            found = evidence(scope, asked, self.params, leaves, shares, cosines)
+            placed = best_of([gather(scope, found, g) for g in granularities], k, query.valid_at)
+            if len(placed) == k:
+                return found, placed
+        found = evidence(scope, asked, self.params)
+        return found, best_of([gather(scope, found, g) for g in granularities], k, query.valid_at)
 
 
 def _check(query: Query) -> None:
@@ -225,118 +130,17 @@ def _check(query: Query) -> None:
         raise UsageError(f"no granularity {query.granularity!r}: use one of {', '.join(GRANULARITIES)}")
 
 
-def _standardise(scores: list[np.ndarray], sample: np.ndarray) -> list[np.ndarray]:
-    mean, deviation = float(sample.mean()), float(sample.std())
-    return [(s - mean) / deviation if deviation > 1e-9 else np.zeros_like(s) for s in scores]
+def _reading(scope: Scope, query: Query) -> Reading:
+    """What a question says about time, as of `asked_at`.
 
-
-def _to_leaves(n: int, parts: list[_Part], z: list[np.ndarray]) -> np.ndarray:
-    """For each leaf the best score among the units that cover it; 0, the average, where none does."""
-    out = np.full(n, -np.inf, np.float32)
-    for part, scores in zip(parts, z, strict=True):
-        low, high = part.low, part.high
-        lengths = high - low
-        if (lengths == 1).all():
-            np.maximum.at(out, low, scores)
-            continue
-        ends = np.cumsum(lengths)
-        leaf = np.arange(ends[-1]) - np.repeat(ends - lengths - low, lengths)
-        np.maximum.at(out, leaf, np.repeat(scores, lengths))
-    out[np.isneginf(out)] = 0.0
-    return out
-
-
-def _asked(scope: _Scope, granularity: str | None) -> list[str]:
-    """The granularities to answer at: the asked one, or turn for conversations and passage for documents."""
-    have = scope.granularities()
-    if granularity is None:
-        return [g for g in ANSWERS.values() if g in have]
-    return [granularity] if granularity in have else []
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """All units of one granularity in the scope with their total and per-channel scores."""
-
-    parts: list[_Part]
-    totals: np.ndarray
-    channels: dict[str, np.ndarray]
-
-
-def _gather(scope: _Scope, granularity: str, evidence: dict[str, np.ndarray]) -> _Candidates:
-    """Each unit takes, channel by channel, the best of the leaves it covers."""
-    parts = [p for level in scope.parts.values() for p in level if p.granularity == granularity]
-    low, high = np.concatenate([p.low for p in parts]), np.concatenate([p.high for p in parts])
-    if (high - low == 1).all():
-        channels = {name: scores[low] for name, scores in evidence.items()}
-    else:
-        channels = {name: _maximum_between(scores, low, high) for name, scores in evidence.items()}
-    totals = np.where(high > low, sum(channels.values()), -np.inf)
-    return _Candidates(parts, totals, channels)
-
-
-def _maximum_between(scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """max(scores[low_i:high_i]) for each i; `reduceat` on interleaved bounds, a sentinel closing the last."""
-    padded = np.append(scores, -np.inf)
-    pairs = np.column_stack([low, high]).ravel()
-    return np.where(high > low, np.maximum.reduceat(padded, pairs)[::2], 0.0)
-
-
-def _best(candidates: list[_Candidates], query: Query) -> list[Hit]:
-    """The k best over all candidates; ties go to the earlier row."""
-    rows = []
-    for found in candidates:
-        allowed = _valid(found.parts, query.valid_at)
-        totals = np.where(allowed, found.totals, -np.inf) if allowed is not None else found.totals
-        k = min(query.k, len(totals))
-        least = -np.partition(-totals, k - 1)[k - 1]
-        top = np.flatnonzero(totals >= least)  # more than k where the last places are tied
-        top = top[np.argsort(-totals[top], kind="stable")][:k]
-        rows += [(-float(totals[i]), order, int(i), found) for order, i in enumerate(top) if np.isfinite(totals[i])]
-    rows.sort(key=lambda r: (r[0], r[1]))
-    return [_hit(rank, found, i) for rank, (_, _, i, found) in enumerate(rows[: query.k], 1)]
-
-
-def _valid(parts: list[_Part], moment: dt.datetime | None) -> np.ndarray | None:
-    """Units true at `moment`: they had happened and no later fact had replaced them."""
-    if moment is None:
-        return None
-    wanted = pa.scalar(moment, pa.timestamp("us", tz="UTC"))
-    out = []
-    for part in parts:
-        rows = part.shard.units.slice(part.start, part.end - part.start)
-        began = pa.compute.less_equal(rows["event_time"], wanted)
-        lasting = pa.compute.fill_null(pa.compute.greater(rows["valid_to"], wanted), True)
-        out.append(pa.compute.and_(began, lasting).to_numpy())
-    return np.concatenate(out)
-
-
-def _hit(rank: int, found: _Candidates, i: int) -> Hit:
-    offset = i
-    for part in found.parts:
-        if offset < part.end - part.start:
-            break
-        offset -= part.end - part.start
-    row = part.shard.units.slice(part.start + offset, 1).to_pylist()[0]
-    via = {name: round(float(scores[i]), 4) for name, scores in found.channels.items() if abs(scores[i]) >= 5e-5}
-    return Hit(
-        rank=rank,
-        unit_id=row["unit_id"],
-        namespace=row["namespace"],
-        granularity=row["granularity"],
-        score=round(float(found.totals[i]), 4),
-        text=row["text"],
-        source=row["source_spans"],
-        event_time=_in_zone(row["event_time"], row["zone"]),
-        time_source=row["time_source"],
-        session_id=row["session_id"],
-        document_id=row["document_id"],
-        via=dict(sorted(via.items(), key=lambda item: -abs(item[1]))),
-    )
-
-
-def _in_zone(moment: dt.datetime, zone: str | None) -> str:
-    """ISO time with the offset its source gave; without an offset where the source gave none."""
-    if zone is None:
-        return moment.replace(tzinfo=None).isoformat()
-    return moment.astimezone(dt.datetime.strptime(zone, "%z").tzinfo).isoformat()
+    Where nobody says when it was asked it was asked now; if nothing is remembered of the time that it then speaks of, as of the
+    last thing remembered: `in August` is the last August that the memory knows.
+    """
+    remembered = dt.date.fromordinal(scope.last_day) if scope.last_day != NO_DAY else None
+    if query.asked_at is not None:
+        return read_time(query.text, query.asked_at.date())
+    if query.now is not None:
+        reading = read_time(query.text, query.now.date())
+        if reading.window is None or remembered is None or in_window(scope, reading.window) is not None:
+            return reading
+    return read_time(query.text, remembered or dt.date(1970, 1, 1))

@@ -3,25 +3,34 @@
 Rows are sorted by granularity, namespace, group (session or document, by time) and position, so that any granularity of
 any namespace is one slice. `units.arrow` holds what a hit shows, `vectors.npy` the f32 vectors, `lexical/` the postings,
 `ann/<granularity>/` an ANN index where a granularity has many rows. `low.npy` and `high.npy` say which leaf rows (turns,
-sentences) each unit covers: evidence moves between granularities along these intervals. Opening maps files and reads one
-JSON; nothing is loaded.
+sentences) each unit covers: evidence moves between granularities along these intervals. `days.npy` holds the day of each row's
+event, `speaker.npy` who speaks in it, a number into `speakers.json`. `graph/` is the graph of entities,
+passages and rounds. Opening maps files and reads one JSON; nothing is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import ann, lexical
+from pipelines.graph.graph_folder import GraphTables, write_graph
+from pipelines.graph.knowledge_graph import KnowledgeGraph
 from schemas.errors import StoreError
 
-VERSION = 3
-ANN_ROWS = 20_000
+VERSION = 6
+ANN_ROWS = 8_000
+NO_DAY = -(2**31)
+EPOCH = 719_163  # the ordinal of 1970-01-01
+_SPEAKER = re.compile(r"([^:\n]{1,60}): ")
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
 COLUMNS = [
@@ -39,7 +48,9 @@ def sort_units(units: pa.Table) -> pa.Table:
     return ordered.select(units.column_names).to_arrow().cast(units.schema)
 
 
-def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str) -> dict:
+def build_shard(
+    units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str, graph: GraphTables | None = None
+) -> dict:
     """Write a shard of `units` (in `sort_units` order) with vectors [n, dim] to the new folder `out`; returns its manifest."""
     out.mkdir(parents=True)
     ranges = _ranges(units)
@@ -49,7 +60,13 @@ def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str
     np.save(out / "vectors.npy", np.ascontiguousarray(vectors, np.float32))
     np.save(out / "low.npy", low)
     np.save(out / "high.npy", high)
+    np.save(out / "days.npy", _days(units))
+    names, speaker = _speakers(units)
+    np.save(out / "speaker.npy", speaker)
+    (out / "speakers.json").write_text(json.dumps(names))
     lexical.build((t.as_py() for t in units["text"]), out / "lexical")
+    if graph is not None:
+        write_graph(units, low, high, graph, out / "graph")
     for granularity, spans in ranges.items():
         a, b = min(s[0] for s in spans.values()), max(s[1] for s in spans.values())
         if b - a >= ANN_ROWS:
@@ -64,6 +81,29 @@ def build_shard(units: pa.Table, vectors: np.ndarray, out: Path, *, encoder: str
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
     return manifest
+
+
+def _days(units: pa.Table) -> np.ndarray:
+    """Ordinal of the day of each row's event where it happened; `NO_DAY` where only the arrival is known."""
+    frame = pl.DataFrame(units.select(["event_time", "zone", "time_source"]))
+    offset = pl.col("zone").str.extract(r"^[+-]\d\d:(\d\d)").cast(pl.Int32) + 60 * pl.col("zone").str.extract(
+        r"^[+-](\d\d)"
+    ).cast(pl.Int32)
+    minutes = pl.when(pl.col("zone").str.starts_with("-")).then(-offset).otherwise(offset).fill_null(0)
+    day = (pl.col("event_time").dt.epoch("s") + 60 * minutes).floordiv(86_400).cast(pl.Int32) + EPOCH
+    known = pl.when(pl.col("time_source") == "arrival").then(NO_DAY).otherwise(day)
+    return frame.select(known.alias("day"))["day"].fill_null(NO_DAY).to_numpy().astype(np.int32)
+
+
+def _speakers(units: pa.Table) -> tuple[list[str], np.ndarray]:
+    """(names, for each row the number of the name): a turn's text is `speaker: text`. -1 for rows that are no turns."""
+    names: dict[str, int] = {}
+    codes = np.full(units.num_rows, -1, np.int32)
+    turns = pc.index_in(units["granularity"], pa.array(["turn"])).is_valid().to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(turns):
+        if found := _SPEAKER.match(units["text"][row].as_py()):
+            codes[row] = names.setdefault(found[1], len(names))
+    return list(names), codes
 
 
 def _hit_schema(units: pa.Table) -> pa.Schema:
@@ -147,12 +187,29 @@ class RecallShard:
                 )
         self._source = pa.memory_map(str(folder / "units.arrow"))
         self.units = pa.ipc.open_file(self._source).read_all()
-        self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        self.low = np.load(folder / "low.npy", mmap_mode="r")
-        self.high = np.load(folder / "high.npy", mmap_mode="r")
+        self._batches = self.units.to_batches()
+        self._batch_ends = np.cumsum([batch.num_rows for batch in self._batches])
+        self.vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
+        self.low = np.asarray(np.load(folder / "low.npy", mmap_mode="r"))
+        self.high = np.asarray(np.load(folder / "high.npy", mmap_mode="r"))
+        self.days = np.asarray(np.load(folder / "days.npy", mmap_mode="r"))
+        self.speaker = np.asarray(np.load(folder / "speaker.npy", mmap_mode="r"))
+        self.speakers: list[str] = json.loads((folder / "speakers.json").read_text())
         self.lexical = lexical.Lexical(folder / "lexical")
         self.ranges: dict[str, dict[str, list[int]]] = self.manifest["ranges"]
         self._ann: dict[str, object] = {}
+
+    @cached_property
+    def graph(self) -> KnowledgeGraph | None:
+        """The graph of entities, passages and rounds; None where the shard was built without."""
+        folder = self.folder / "graph"
+        return KnowledgeGraph(folder, self.units) if folder.exists() else None
+
+    def row(self, number: int) -> dict:
+        """What a hit shows of one row. `take` on the whole table would copy its strings."""
+        at = int(np.searchsorted(self._batch_ends, number, "right"))
+        batch = self._batches[at]
+        return batch.slice(number - (int(self._batch_ends[at]) - batch.num_rows), 1).to_pylist()[0]
 
     def namespaces(self) -> set[str]:
         return {namespace for spans in self.ranges.values() for namespace in spans}

@@ -194,3 +194,13 @@ def test_every_table_says_when_at_which_commit_and_on_what_it_was_measured():
 def test_what_cannot_be_measured_is_refused_with_advice(arguments, told):
     with pytest.raises(UsageError, match=told):
         benchmarks.run(**arguments, now=NOW)
+
+
+def test_the_graphs_parts_agree_with_their_peers():
+    rows = benchmarks.run("graph", limit=2_000, now=NOW)
+    agreement = {row["part"]: row["agreement"] for row in rows if row["agreement"] is not None}
+    difference = agreement.pop("igraph prpack, largest difference to exact")
+    assert difference <= 1e-6 and len(agreement) == 3
+    assert all(row["agreement"] >= 0.97 for row in rows if row["part"] in agreement)
+    with pytest.raises(UsageError, match="leave DATA out"):
+        benchmarks.run("graph", Path(__file__), now=NOW)

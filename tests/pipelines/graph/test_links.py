@@ -1,16 +1,12 @@
-"""Edges: similarity equals a brute-force loop and never looks ahead; structure follows parents and order through edits."""
+"""Edges: similarity never looks ahead nor at its own session; structure follows parents and order through edits."""
 
 import datetime as dt
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.graph import LinkParams, mention_edges, similar_edges, structure_edges, synonym_edges
-from pipelines.graph import links as link_module
-from pipelines.graph.links import nearest_earlier
 from schemas.tables import TABLES
 
 DAY = dt.date(2026, 3, 1)
@@ -21,67 +17,24 @@ def unit_rows(rng: np.random.Generator, n: int, dim: int = 6) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def brute(vectors: np.ndarray, new: np.ndarray, k: int, floor: float) -> list[tuple[int, int]]:
-    found = []
-    for row in new:
-        scores = np.round(vectors[:row] @ vectors[row], 6)
-        order = sorted((i for i in range(row) if scores[i] >= floor), key=lambda i: (-scores[i], i))
-        found += [(int(row), i) for i in order[:k]]
-    return found
-
-
-@given(
-    st.integers(0, 40),
-    st.integers(1, 7),
-    st.sampled_from([-1.0, 0.0, 0.3, 0.9]),
-    st.integers(0, 9),
-    st.lists(st.booleans(), min_size=40, max_size=40),
-)
-def test_nearest_earlier_equals_a_loop_over_all_pairs(n, k, floor, seed, is_new):
-    axes = np.random.default_rng(seed).integers(0, 4, n)
-    vectors = np.eye(5, dtype=np.float32)[axes] * 0.8  # many exact ties, so that their order is tested too
-    vectors[:, 4] = 0.6
-    new = np.flatnonzero(is_new[:n])
-    rows, earlier, cosines = nearest_earlier(vectors, new, k, floor)
-    assert list(zip(rows.tolist(), earlier.tolist(), strict=True)) == brute(vectors, new, k, floor)
-    assert np.allclose(cosines, (vectors[rows] * vectors[earlier]).sum(1), atol=1e-5)
-
-
-@pytest.mark.parametrize("extra", [-1, 0, 1, 700])
-def test_blocks_do_not_show(extra):
-    n = link_module.PAST + extra
-    rng = np.random.default_rng(0)
-    vectors = np.tile(unit_rows(rng, 97), (n // 97 + 1, 1))[:n]
-    new = np.arange(n - link_module.BLOCK - 5, n)
-    rows, earlier, _ = nearest_earlier(vectors, new, 3, 0.99)
-    # the earliest copies of a text win, wherever they are
-    assert (earlier < rows).all()
-    assert np.array_equal(rows, np.repeat(new, 3))
-    assert np.array_equal(earlier, (new[:, None] % 97 + 97 * np.arange(3)[None]).ravel())
-
-
-def test_nothing_before_and_nothing_new_give_nothing():
-    vectors = unit_rows(np.random.default_rng(0), 3)
-    for new in (np.array([0]), np.empty(0, np.int64)):
-        assert [len(part) for part in nearest_earlier(vectors, new, 5, -1.0)] == [0, 0, 0]
-
-
 def test_linking_night_by_night_gives_the_edges_of_one_build():
     rng = np.random.default_rng(3)
-    vectors, params = unit_rows(rng, 200), LinkParams(neighbours=4, min_similarity=0.2)
+    vectors, params = unit_rows(rng, 200), LinkParams(candidates=9, most=4, min_similarity=0.2)
     units = pa.table(
         {"unit_id": [f"u{i}" for i in range(200)], "version": pa.array([1] * 200, pa.int32()), "namespace": ["n"] * 200}
     )
 
     def edges(until: int, since: int) -> list[dict]:
-        is_new = np.arange(until) >= since
-        return similar_edges(units.slice(0, until), vectors[:until], is_new, params, day=DAY).to_pylist()
+        is_new, groups = np.arange(until) >= since, np.arange(until) // 7
+        made = similar_edges(units.slice(0, until), vectors[:until], is_new, params, day=DAY, groups=groups)
+        return made.to_pylist()
 
     once = edges(200, 0)
     nightly = [e for since, until in ((0, 50), (50, 51), (51, 200)) for e in edges(until, since)]
     key = lambda e: (e["source"], e["target"])  # noqa: E731
     assert [key(e) for e in sorted(once, key=key)] == [key(e) for e in sorted(nightly, key=key)]
-    assert all(int(e["source"][1:]) > int(e["target"][1:]) for e in once)
+    assert once and all(int(e["source"][1:]) // 7 > int(e["target"][1:]) // 7 for e in once)
+    assert max(Counter(e["source"] for e in once).values()) <= 4 and min(e["weight"] for e in once) >= 0.2
     TABLES["edges"].validate(similar_edges(units, vectors, np.ones(200, bool), params, day=DAY))
 
 

@@ -1,0 +1,113 @@
+"""Personalized PageRank over an undirected weighted graph: exactly, or near the seeds only.
+
+x = (1 - d) r + d (P' x + m r): r the reset vector of sum 1, P the row-normalised adjacency, m the mass on nodes without edges, d
+the probability of following an edge (HippoRAG: 0.5; MemGAS: 0.1). `exact` is the power iteration, its error at most 2 d^t after t
+steps of 2 (nodes + edges) each. `near` is the forward push of Andersen, Chung and Lang (2006) in rounds, so that a round is two
+sparse products: a node passes on what it holds while that is more than `eps` per edge. What is left then is spread so thin that it
+has forgotten where it came from: the steps it would still take are replaced by their limit, the share of each touched node in all
+weights. Without that the hubs, which live on many small sums, come out 10 to 20 % low. 100,000 nodes and 1,000,000 edges: 1 to
+4 ms, top 50 as the exact ones to 0.99 and more (`engraph bench graph`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+
+STEPS = 1000
+ROUNDS = 64
+EPS = 1e-6
+REST = 1e-3  # mass whose way does not change the order of the best
+MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
+
+
+@dataclass(frozen=True)
+class Adjacency:
+    """A symmetric weighted graph, f32, without loops; `strength` is the sum of each row's weights."""
+
+    matrix: csr_array
+    strength: np.ndarray
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """1 / strength; 0 for nodes without edges."""
+        return np.divide(1.0, self.strength, out=np.zeros(len(self), np.float32), where=self.strength > 0)
+
+    @cached_property
+    def degree(self) -> np.ndarray:
+        """Edges of each node, 1 at least, f32."""
+        return np.diff(self.matrix.indptr).astype(np.float32).clip(min=1.0)
+
+    def __len__(self) -> int:
+        return len(self.strength)
+
+
+def adjacency(source: np.ndarray, target: np.ndarray, weight: np.ndarray, nodes: int) -> Adjacency:
+    """From undirected edges, each given once: parallel ones add up, loops and what is not above 0 fall away."""
+    keep = (source != target) & (weight > 0)
+    source, target, weight = source[keep], target[keep], weight[keep].astype(np.float32)
+    ends = np.concatenate([source, target]), np.concatenate([target, source])
+    matrix = csr_array((np.concatenate([weight, weight]), ends), shape=(nodes, nodes))  # adds duplicates, sorts columns
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64)
+    return Adjacency(matrix, np.asarray(matrix.sum(axis=1), np.float32).ravel())
+
+
+def exact(graph: Adjacency, reset: np.ndarray, damping: float = 0.5, tolerance: float = 1e-10) -> np.ndarray:
+    """PageRank [nodes] in f64, to `tolerance` in L1. Entries of `reset` that are negative or no number count as 0."""
+    start = _distribution(reset)
+    matrix = graph.matrix.astype(np.float64)
+    strength = np.asarray(matrix.sum(axis=1)).ravel()
+    inverse = np.divide(1.0, strength, out=np.zeros_like(strength), where=strength > 0)
+    isolated = strength == 0
+    x = start
+    for _ in range(STEPS):
+        followed = matrix @ (x * inverse) + x[isolated].sum() * start
+        x, before = (1 - damping) * start + damping * followed, x
+        if np.abs(x - before).sum() * damping <= tolerance * (1 - damping):
+            break
+    return x
+
+
+def _distribution(reset: np.ndarray) -> np.ndarray:
+    start = np.nan_to_num(np.asarray(reset, np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
+    if not start.sum():
+        raise ValueError("all seeds weigh nothing: rank by the dense scores instead")
+    return start / start.sum()
+
+
+def _passed_on(graph: Adjacency, nodes: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """What all nodes get when `nodes` pass on `mass` by each unit of weight: from their rows, or from all where those are many."""
+    starts = graph.matrix.indptr
+    if MANY * int((starts[nodes + 1] - starts[nodes]).sum()) < graph.matrix.nnz:
+        return graph.matrix[nodes].T @ mass
+    spread = np.zeros(len(graph), np.float32)
+    spread[nodes] = mass
+    return graph.matrix @ spread  # symmetric, so rows serve as columns
+
+
+def near(
+    graph: Adjacency, seeds: np.ndarray, weights: np.ndarray, damping: float = 0.5, eps: float = EPS
+) -> np.ndarray:
+    """Nearly `exact` of distinct `seeds` with `weights` (0 elsewhere), f32; exact where the mass is, 0 where none came by."""
+    start = _distribution(weights).astype(np.float32)
+    least = np.float32(eps) * graph.degree
+    held, x = np.zeros((2, len(graph)), np.float32)
+    held[seeds] = start
+    active = np.asarray(seeds)
+    for _ in range(ROUNDS):
+        mass = held[active]
+        x[active] += (1 - damping) * mass
+        held[active] = 0
+        held += _passed_on(graph, active, damping * mass * graph.inverse[active])
+        active = np.flatnonzero(held > least)
+        if not len(active) or held.sum() < REST:
+            break
+    x += (1 - damping) * held
+    touched = np.flatnonzero(x)
+    strength = graph.strength[touched]
+    if total := strength.sum():
+        x[touched] += damping * held.sum() * strength / total
+    return x / x.sum()  # what nodes without edges hold returns to the seeds: all of x grows in proportion

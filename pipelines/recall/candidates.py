@@ -1,0 +1,86 @@
+"""Which leaves of a large scope are worth scoring: the best by words, by who speaks and when, and by the indexes' nearest units.
+
+Words, speakers and times are scored for all leaves: that is a few passes over arrays of scores. Vectors are not looked at: every
+level that has an ANN index gives its nearest units, smaller ones are scanned, and what is not among these counts as average. The
+leaves that are best by this estimate are then scored exactly by `channels`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.recall.channels import Asked, Evidence, Shares, dense_weights, leaf_scores
+from pipelines.recall.params import RecallParams
+from pipelines.recall.routing import KEPT
+from pipelines.recall.scope import Level, Scope
+
+Nearest = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By level the units nearest to the question and their cosines."""
+
+
+def nearest_units(scope: Scope, asked: Asked, params: RecallParams) -> Nearest:
+    """The `routing.KEPT` nearest units of every level that is asked by vectors; their cosines also route the levels."""
+    names = [n for n, w in params.dense.items() if w and n in scope.levels and params.speaks(f"dense:{n}")]
+    return {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in names}
+
+
+def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, shares: Shares, near: Nearest) -> np.ndarray:
+    """Numbers of leaves, ascending: the best by the estimate, and the best whoever speaks."""
+    totals = np.zeros(scope.n_leaves, np.float32)
+    for name, found in shares.items():
+        totals += np.float32(params.lexical[name]) * scope.levels[name].cover.best(found)
+    weights = dense_weights(scope, params, {name: cosines for name, (_, cosines) in near.items()})
+    for name, (units, cosines) in near.items():
+        _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, weights[name])
+    alone = Evidence(None)
+    leaf_scores(scope, asked, params, alone)
+    if "time" in alone.channels:
+        totals += alone.channels["time"]
+    best = _best(totals, params.candidates)
+    if "speaker" in alone.channels:
+        best = np.union1d(best, _best(totals + alone.channels["speaker"], params.candidates))
+    return np.sort(best)
+
+
+def _add_nearest(
+    totals: np.ndarray, level: Level, units: np.ndarray, cosines: np.ndarray, vector: np.ndarray, weight: float
+) -> None:
+    """Add the z-scores of a level's nearest units to the leaves that they cover."""
+    mean, deviation = level.spread(vector)
+    if deviation <= 1e-9:
+        return
+    z = weight * (cosines - mean) / deviation
+    low, high = level.low[units], level.high[units]
+    lengths = high - low
+    ends = np.cumsum(lengths)
+    leaves = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - low, lengths)
+    nearest = np.zeros(len(totals), np.float32)
+    np.maximum.at(nearest, leaves, np.repeat(z, lengths))
+    totals += nearest
+
+
+def _best(scores: np.ndarray, k: int) -> np.ndarray:
+    if len(scores) <= k:
+        return np.arange(len(scores))
+    return np.argpartition(-scores, k - 1)[:k]
+
+
+def _nearest(level: Level, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k units of a level nearest to the question and their cosines, by the index of a part where there is one."""
+    units, cosines = [], []
+    for part, offset in zip(level.parts, level.offsets, strict=False):
+        index = part.shard.ann(part.granularity)
+        if index is None:
+            scores = part.shard.vectors[part.start : part.end] @ vector
+            best = _best(scores, k)
+            units.append(offset + best)
+            cosines.append(scores[best])
+            continue
+        whole = len(part) == len(index)
+        keys, found = index.search(vector[None], k, filter=None if whole else np.arange(part.start, part.end))
+        kept = keys[0] >= 0
+        units.append(offset + keys[0][kept] - part.start)
+        cosines.append(found[0][kept])
+    together, scores = np.concatenate(units), np.concatenate(cosines)
+    best = _best(scores, k)
+    return together[best], scores[best]

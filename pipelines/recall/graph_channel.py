@@ -1,0 +1,76 @@
+"""The graph as a channel: personalized PageRank from the names in a question and its nearest passages (HippoRAG 2).
+
+The log of a passage's mass as a z-score over the scope; what the walk did not reach stands at the least that it reached. Where
+nothing in a scope links, the walk starts from passages alone and still spreads to their neighbours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.graph.seeds import Seeds
+from pipelines.recall.scope import Level, Part, Scope
+
+NEAREST = 200
+
+
+class GraphChannel:
+    """One question's walk over the graphs of a scope's shards."""
+
+    def __init__(self, scope: Scope, level: Level, text: str, vector: np.ndarray) -> None:
+        self.level, self.vector = level, vector
+        names = None if scope.namespaces is None else sorted(scope.namespaces)
+        self.seeds: dict[int, Seeds] = {}
+        for part in self._parts():
+            if id(part.shard) not in self.seeds:
+                self.seeds[id(part.shard)] = part.shard.graph.link(text, vector, names)  # type: ignore[union-attr]
+        self._near: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def _parts(self) -> list[Part]:
+        return [p for p in self.level.parts if p.granularity == "passage" and p.shard.graph is not None]
+
+    def scores(self, units: np.ndarray | None) -> np.ndarray | None:
+        """z-scores of the units of the level (of some of them); None where nothing was reached."""
+        mass = np.zeros(len(self.level), np.float32)
+        for part, offset in zip(self.level.parts, self.level.offsets, strict=False):
+            if id(part.shard) not in self.seeds or part.granularity != "passage":
+                continue
+            rows, near = self._nearest(part)
+            ranked, found = part.shard.graph.rank(self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
+            inside = (ranked >= part.start) & (ranked < part.end)
+            mass[offset + ranked[inside] - part.start] = found[inside]
+        reached = mass > 0
+        if not reached.any():
+            return None
+        least = mass[reached].min()
+        logs = np.log(np.maximum(mass, least))
+        deviation = float(logs.std())
+        z = (logs - logs.mean()) / deviation if deviation > 1e-9 else np.zeros_like(logs)
+        return z if units is None else z[units]
+
+    def _nearest(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the passages nearest to the question, with their cosines."""
+        if part.start not in self._near:
+            index = part.shard.ann(part.granularity)
+            if index is not None and len(part) == len(index):
+                keys, scores = index.search(self.vector[None], NEAREST)
+                kept = keys[0] >= 0
+                self._near[part.start] = keys[0][kept], scores[0][kept]
+            else:
+                cosines = part.shard.vectors[part.start : part.end] @ self.vector
+                k = min(NEAREST, len(cosines))
+                best = np.argpartition(-cosines, k - 1)[:k]
+                self._near[part.start] = part.start + best, cosines[best]
+        return self._near[part.start]
+
+    def notes(self) -> list[str]:
+        """The names that the walk began from."""
+        names = list(dict.fromkeys(seed.name for seeds in self.seeds.values() for seed in seeds.found))
+        return ["the walk over the graph begins at " + ", ".join(names[:5])] if names else []
+
+    def explain(self, part: Part, row: int) -> list[str]:
+        """In words, what brought a passage."""
+        if id(part.shard) not in self.seeds:
+            return []
+        rows, near = self._nearest(part)
+        return part.shard.graph.explain(row, self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]

@@ -1,0 +1,168 @@
+"""From leaves to what was asked for: units of a granularity by their best leaf and by what they say for themselves.
+
+A session is as good as its best turn; a fact as good as its turn, and by its own words among the facts of that turn. Evidence so
+moves up to parents and down to children. Means over several leaves and soft maxima were measured on LoCoMo and are no better.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.recall.channels import Evidence
+from pipelines.recall.params import LEVELS, Hit
+from pipelines.recall.scope import Part, Scope
+
+ANSWERS = {"turn": "turn", "sentence": "passage"}
+
+
+def asked_granularities(scope: Scope, granularity: str | None) -> list[str]:
+    """The granularities to answer at: the asked one, or turn for conversations and passage for documents."""
+    have = scope.granularities()
+    if granularity is None:
+        return [g for g in ANSWERS.values() if g in have]
+    return [granularity] if granularity in have else []
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Scored units of one granularity. `units` number the units of the level; `low`, `high` their leaves among those scored."""
+
+    level: str
+    parts: list[tuple[Part, int]]
+    units: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    totals: np.ndarray
+    base: np.ndarray
+    evidence: Evidence
+
+    def place(self, i: int) -> tuple[Part, int]:
+        """(part, row of its shard) of the i-th candidate."""
+        unit = int(self.units[i])
+        part, offset = next((p, o) for p, o in self.parts if o <= unit < o + len(p))
+        return part, part.start + unit - offset
+
+    def best_leaf(self, i: int) -> int:
+        """Place of the leaf that speaks for the i-th candidate."""
+        low, high = int(self.low[i]), int(self.high[i])
+        return low + int(np.argmax(self.base[low:high]))
+
+    def via(self, i: int) -> dict[str, float]:
+        """What each channel gave to the i-th candidate, the largest first."""
+        leaf, own = self.best_leaf(i), self.evidence.own.get(self.level, {})
+        unit = self._own_place(i)
+        given = {
+            name: float(own[name][unit] if name in own else scores[leaf])
+            for name, scores in self.evidence.channels.items()
+        }
+        kept = {name: round(value, 4) for name, value in given.items() if abs(value) >= 5e-5}
+        return dict(sorted(kept.items(), key=lambda item: -abs(item[1])))
+
+    def _own_place(self, i: int) -> int:
+        scored = self.evidence.units.get(self.level)
+        return int(self.units[i]) if scored is None else int(np.searchsorted(scored, self.units[i]))
+
+
+def gather(scope: Scope, found: Evidence, granularity: str) -> Candidates:
+    """All units of one granularity that have a scored leaf."""
+    name = next(level for level, kinds in LEVELS.items() if granularity in kinds)
+    level = scope.levels[name]
+    parts = [(p, int(o)) for p, o in zip(level.parts, level.offsets, strict=False) if p.granularity == granularity]
+    if found.leaves is None:
+        units = np.concatenate([np.arange(o, o + len(p)) for p, o in parts])
+    else:
+        near = level.cover.narrowed(found.leaves)[0]
+        units = np.concatenate([near[np.searchsorted(near, o) : np.searchsorted(near, o + len(p))] for p, o in parts])
+    low, high = level.low[units], level.high[units]
+    if found.leaves is not None:
+        low, high = np.searchsorted(found.leaves, low), np.searchsorted(found.leaves, high)
+    own = found.own.get(name, {})
+    base = found.totals - np.sum([found.channels[c] for c in own], axis=0) if own else found.totals
+    totals = _maximum_between(base, low, high)
+    if own:
+        scored = found.units.get(name)
+        places = units if scored is None else np.searchsorted(scored, units)
+        totals = totals + np.sum([scores[places] for scores in own.values()], axis=0)
+    return Candidates(name, parts, units, low, high, np.where(high > low, totals, -np.inf), base, found)
+
+
+def _maximum_between(scores: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """max(scores[low_i:high_i]) for each i; `reduceat` on interleaved bounds, a sentinel closing the last."""
+    if (high - low == 1).all():
+        return scores[low]
+    padded = np.append(scores, -np.inf)
+    pairs = np.column_stack([low, high]).ravel()
+    return np.where(high > low, np.maximum.reduceat(padded, pairs)[::2], -np.inf)
+
+
+Placed = tuple[Candidates, int]
+
+
+def best_of(candidates: list[Candidates], k: int, valid_at: dt.datetime | None) -> list[Placed]:
+    """The k best over all candidates; ties go to the earlier row."""
+    rows = []
+    for found in candidates:
+        totals = found.totals
+        if valid_at is not None:
+            totals = np.where(_valid(found, valid_at), totals, -np.inf)
+        most = min(k, len(totals))
+        if not most:
+            continue
+        least = -np.partition(-totals, most - 1)[most - 1]
+        top = np.flatnonzero(totals >= least)  # more than k where the last places are tied
+        top = top[np.argsort(-totals[top], kind="stable")][:most]
+        rows += [(-float(totals[i]), order, int(i), found) for order, i in enumerate(top) if np.isfinite(totals[i])]
+    rows.sort(key=lambda r: (r[0], r[1]))
+    return [(found, i) for _, _, i, found in rows[:k]]
+
+
+def _valid(found: Candidates, moment: dt.datetime) -> np.ndarray:
+    """Units true at `moment`: they had happened and no later fact had replaced them."""
+    wanted = pa.scalar(moment, pa.timestamp("us", tz="UTC"))
+    out = np.zeros(len(found.units), bool)
+    for part, offset in found.parts:
+        inside = (found.units >= offset) & (found.units < offset + len(part))
+        rows = pa.array(part.start + found.units[inside] - offset)
+        began = pc.less_equal(part.shard.units["event_time"].take(rows), wanted)
+        lasting = pc.fill_null(pc.greater(part.shard.units["valid_to"].take(rows), wanted), True)
+        out[inside] = pc.and_(began, lasting).to_numpy()
+    return out
+
+
+def hits_of(placed: list[Placed]) -> list[Hit]:
+    """What is shown of the units in a ranking."""
+    out = []
+    for rank, (found, i) in enumerate(placed, 1):
+        part, row = found.place(i)
+        out.append(_hit(rank, (found, i), part.shard.row(row)))
+    return out
+
+
+def _hit(rank: int, placed: Placed, row: dict) -> Hit:
+    found, i = placed
+    return Hit(
+        rank=rank,
+        unit_id=row["unit_id"],
+        namespace=row["namespace"],
+        granularity=row["granularity"],
+        score=round(float(found.totals[i]), 4),
+        text=row["text"],
+        source=row["source_spans"],
+        event_time=_in_zone(row["event_time"], row["zone"]),
+        time_source=row["time_source"],
+        session_id=row["session_id"],
+        document_id=row["document_id"],
+        via=found.via(i),
+    )
+
+
+def _in_zone(moment: dt.datetime, zone: str | None) -> str:
+    """ISO time with the offset its source gave; without an offset where the source gave none."""
+    if zone is None:
+        return moment.replace(tzinfo=None).isoformat()
+    return moment.astimezone(dt.datetime.strptime(zone, "%z").tzinfo).isoformat()

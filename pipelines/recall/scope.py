@@ -1,0 +1,188 @@
+"""The rows that a question looks at: parts by level over one array of leaves, and how scores of units reach the leaves.
+
+A scope is made once for a set of namespaces and kept. It numbers the leaves (turns, sentences) of all its shards from 0; a part is
+a range of rows of one granularity in one shard with the leaves [low, high) that each row covers. `Cover` turns that round: for
+each leaf the units of a level that cover it, so that the best of them is one take or one `reduceat`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pipelines.recall.params import LEAVES, LEVELS
+from pipelines.recall.shard import NO_DAY, RecallShard
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows [start, end) of one granularity in one shard, and the leaves [low, high) of the scope that each row covers."""
+
+    shard: RecallShard
+    granularity: str
+    start: int
+    end: int
+    low: np.ndarray
+    high: np.ndarray
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Cover:
+    """For each leaf the units of a level that cover it: `units[starts[i]:starts[i + 1]]` for the i-th leaf of the scope."""
+
+    units: np.ndarray
+    starts: np.ndarray
+
+    @cached_property
+    def _single(self) -> bool:
+        return len(self.units) == len(self.starts) - 1 and bool((np.diff(self.starts) == 1).all())
+
+    @cached_property
+    def _covered(self) -> np.ndarray:
+        return np.diff(self.starts) > 0
+
+    @cached_property
+    def identity(self) -> bool:
+        """Whether unit i is leaf i."""
+        return self._single and bool((self.units == np.arange(len(self.units))).all())
+
+    def best(self, scores: np.ndarray) -> np.ndarray:
+        """For each leaf the best score among the units that cover it; 0 where none does."""
+        if self.identity:
+            return scores
+        if self._single:
+            return scores[self.units]
+        out = np.zeros(len(self.starts) - 1, np.float32)
+        if len(self.units):
+            out[self._covered] = np.maximum.reduceat(scores[self.units], self.starts[:-1][self._covered])
+        return out
+
+    def narrowed(self, leaves: np.ndarray) -> tuple[np.ndarray, Cover]:
+        """(the distinct units that cover some of `leaves`, the cover of these leaves by places in that array)."""
+        counts = self.starts[leaves + 1] - self.starts[leaves]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+        units = self.units[np.repeat(self.starts[leaves], counts) + within]
+        distinct, places = np.unique(units, return_inverse=True)
+        return distinct, Cover(places.astype(np.int32), starts)
+
+
+class Level:
+    """All units of one level in a scope, numbered from 0 over its parts."""
+
+    def __init__(self, parts: list[Part], n_leaves: int) -> None:
+        self.parts, self.n_leaves = parts, n_leaves
+        self.offsets = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    @cached_property
+    def cover(self) -> Cover:
+        low, high = self.low, self.high
+        lengths = high - low
+        ends = np.cumsum(lengths)
+        leaf = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - low, lengths)
+        unit = np.repeat(np.arange(len(low), dtype=np.int32), lengths)
+        order = np.argsort(leaf, kind="stable")
+        return Cover(unit[order], np.searchsorted(leaf[order], np.arange(self.n_leaves + 1)))
+
+    @cached_property
+    def low(self) -> np.ndarray:
+        return np.concatenate([p.low for p in self.parts])
+
+    @cached_property
+    def high(self) -> np.ndarray:
+        return np.concatenate([p.high for p in self.parts])
+
+    @cached_property
+    def days(self) -> np.ndarray:
+        """Day of each unit's event time; `NO_DAY` where only its arrival is known."""
+        return np.concatenate([p.shard.days[p.start : p.end] for p in self.parts])
+
+    @cached_property
+    def dated(self) -> bool:
+        return bool((self.days != NO_DAY).any())
+
+    def products(self, vector: np.ndarray) -> np.ndarray:
+        """Cosines of all units."""
+        found = [p.shard.vectors[p.start : p.end] @ vector for p in self.parts]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def products_of(self, units: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        """Cosines of some units, given in ascending order."""
+        bounds = np.searchsorted(units, self.offsets)
+        found = [
+            p.shard.vectors[p.start + units[a:b] - first] @ vector
+            for p, a, b, first in zip(self.parts, bounds[:-1], bounds[1:], self.offsets[:-1], strict=True)
+            if b > a
+        ]
+        return np.concatenate(found) if found else np.empty(0, np.float32)
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and second moment of an even sample of the vectors: from them follow mean and spread of any question's cosines."""
+        step = max(1, len(self) // 8_192)
+        sample = np.concatenate([p.shard.vectors[p.start : p.end : step] for p in self.parts])
+        return sample.mean(axis=0), sample.T @ sample / len(sample)
+
+    def spread(self, vector: np.ndarray) -> tuple[float, float]:
+        """(mean, standard deviation) of the cosines of a question, without looking at the units."""
+        mean, second = self._moments
+        centre = float(mean @ vector)
+        return centre, float(np.sqrt(max(float(vector @ second @ vector) - centre * centre, 0.0)))
+
+
+class Scope:
+    """Parts by level over the leaves of some namespaces."""
+
+    def __init__(self, shards: list[RecallShard], namespaces: set[str] | None) -> None:
+        self.namespaces = namespaces
+        self.n_leaves = 0
+        parts: dict[str, list[Part]] = {level: [] for level in LEVELS}
+        for shard in shards:
+            shifts = []
+            for leaf in LEAVES:
+                for a, b in shard.slices(leaf, namespaces):
+                    shifts.append((a, b, self.n_leaves - a))
+                    self.n_leaves += b - a
+            for level, granularities in LEVELS.items():
+                for granularity in granularities:
+                    for a, b in shard.slices(granularity, namespaces):
+                        parts[level].append(_place(shard, granularity, a, b, shifts))
+        self.levels = {name: Level(found, self.n_leaves) for name, found in parts.items() if found}
+        self.rows = sum(len(level) for level in self.levels.values())
+
+    def granularities(self) -> set[str]:
+        return {p.granularity for level in self.levels.values() for p in level.parts}
+
+    @cached_property
+    def last_day(self) -> int:
+        """Day of the last thing remembered."""
+        days = [int(level.days.max()) for level in self.levels.values() if level.dated]
+        return max(days, default=NO_DAY)
+
+    @cached_property
+    def speakers(self) -> tuple[list[str], np.ndarray]:
+        """(names, number of the name for each leaf, -1 where nobody speaks)."""
+        names: dict[str, int] = {}
+        codes = []
+        for part in self.levels["leaf"].parts if "leaf" in self.levels else []:
+            here = np.array([names.setdefault(n, len(names)) for n in part.shard.speakers] + [-1], np.int32)
+            codes.append(here[part.shard.speaker[part.start : part.end]])
+        return list(names), np.concatenate(codes) if codes else np.empty(0, np.int32)
+
+
+def _place(shard: RecallShard, granularity: str, a: int, b: int, shifts: list[tuple[int, int, int]]) -> Part:
+    """A row range over the scope's leaves. Derived units of conversations and of documents may lie mixed in one range."""
+    first, last = shard.low[a:b], shard.high[a:b]
+    low, high = np.zeros(b - a, np.int32), np.zeros(b - a, np.int32)
+    for start, end, shift in shifts:
+        inside = (first >= start) & (first < end) & (last > first)
+        low[inside], high[inside] = first[inside] + shift, last[inside] + shift
+    return Part(shard, granularity, a, b, low, high)

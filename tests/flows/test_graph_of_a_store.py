@@ -1,0 +1,49 @@
+"""The graph that an ingest leaves in its index: of what is current, walked from a question to what the question does not name."""
+
+import numpy as np
+import pytest
+
+import engraph
+
+GREEN = "Green is an album of 1978 by Steve Hillage. It was recorded in Oxfordshire."
+HILLAGE = "Steve Hillage is an English guitarist. He was born in Chingford."
+CHINGFORD = "Chingford is a town at the edge of Epping Forest."
+
+
+@pytest.fixture(scope="module")
+def store(corpus_in, ingest, tmp_path_factory):
+    corpus = corpus_in(tmp_path_factory.mktemp("graph") / "notes")
+    for name, text in (("green.txt", GREEN), ("hillage.txt", HILLAGE), ("chingford.txt", CHINGFORD)):
+        corpus.text(name, text)
+    for n in range(6):
+        corpus.text(f"bread-{n}.txt", f"Loaf number {n} needs {n + 2} hours of rest before it is baked.")
+    ingest(corpus.folder, store=corpus.folder.parent / "store")
+    return corpus, corpus.folder.parent / "store"
+
+
+def ranked(path, question):
+    """(texts, explanations) of the passages that a question's names lead to, best first."""
+    with engraph.open(path) as store:
+        (shard,) = [s for s in store.recall_with(None).shards if "notes" in s.namespaces()]
+        seeds = shard.graph.link(question, None, ["notes"])
+        rows, _ = shard.graph.rank(seeds, np.empty(0), np.empty(0))
+        texts = [shard.units["text"][int(row)].as_py() for row in rows]
+        return texts, [shard.graph.explain(int(row), seeds) for row in rows]
+
+
+def test_a_question_reaches_what_it_does_not_name(store):
+    _, path = store
+    texts, why = ranked(path, "By which forest was the maker of the album Green born?")
+    assert any(text.startswith("Steve Hillage") for text in texts)
+    assert any("Epping Forest" in text for text in texts)
+    assert not any("Loaf" in text for text in texts)
+    assert all(why)
+
+
+def test_what_a_new_version_no_longer_says_leaves_the_graph(store, ingest):
+    corpus, path = store
+    corpus.text("hillage.txt", "Steve Hillage is an English guitarist. He was born in Walthamstow.")
+    ingest(corpus.folder, store=path, day="2026-01-06")
+    texts, _ = ranked(path, "Who was born in Walthamstow?")
+    assert texts and texts[0].startswith("Steve Hillage")
+    assert not any("Epping Forest" in text for text in texts)
