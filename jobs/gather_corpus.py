@@ -79,7 +79,7 @@ def usual_granularity(store: Store, namespace: str | None) -> str:
 
 def _units(con: duckdb.DuckDBPyConnection, store: Store, namespace: str | None, granularity: str) -> pa.Table:
     given = {"encoder": store.snapshot.encoder, "granularity": granularity, "namespace": namespace}
-    return con.execute(UNITS, given).to_arrow_table()
+    return con.sql(UNITS, params=given).to_arrow_table()
 
 
 def _matrix(units: pa.Table) -> np.ndarray:

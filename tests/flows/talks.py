@@ -1,4 +1,7 @@
-"""Two conversations written by hand in LoCoMo's form: eight sessions, questions of several categories, and what others extracted."""
+"""Two conversations written by hand in LoCoMo's form:
+
+Eight sessions, questions of several categories, and what others extracted.
+"""
 
 from __future__ import annotations
 
