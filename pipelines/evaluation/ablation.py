@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipelines.recall import RecallParams
 
 FUSION = "recall"
 ALONE, WITHOUT = "only ", "without "
+SINGLE = ("graph", "speaker", "time")
+"""Channels with one weight, where recall has them; the others have one for each level."""
 
 
 def ablations(params: RecallParams) -> dict[str, RecallParams]:
     """Every channel alone, and the fusion without each: by name, the fusion itself not among them."""
-    dense, lexical = params.dense, params.lexical
+    weights = _weights(params)
     found = {}
-    for level in dense:
-        found[f"{ALONE}dense:{level}"] = replace(params, dense={level: 1.0}, lexical={})
-        found[f"{WITHOUT}dense:{level}"] = replace(params, dense=_but(dense, level))
-    for level in lexical:
-        found[f"{ALONE}lexical:{level}"] = replace(params, dense={}, lexical={level: 1.0})
-        found[f"{WITHOUT}lexical:{level}"] = replace(params, lexical=_but(lexical, level))
+    for channel, weight in weights.items():
+        found[f"{ALONE}{channel}"] = _with(params, {channel: weight})
+        found[f"{WITHOUT}{channel}"] = _with(params, {c: w for c, w in weights.items() if c != channel})
     return found
 
 
-def _but(weights: dict[str, float], level: str) -> dict[str, float]:
-    return {name: weight for name, weight in weights.items() if name != level}
+def _weights(params: RecallParams) -> dict[str, float]:
+    """Channel -> weight, under the names that `Hit.via` uses; channels that are silent anyway are left out."""
+    found = {f"dense:{level}": weight for level, weight in params.dense.items()}
+    found |= {f"lexical:{level}": weight for level, weight in params.lexical.items()}
+    found |= {name: getattr(params, name, 0.0) for name in SINGLE}
+    return {channel: weight for channel, weight in found.items() if weight}
+
+
+def _with(params: RecallParams, weights: dict[str, float]) -> RecallParams:
+    """`params` with these channels and no others."""
+    single: dict[str, Any] = {name: weights.get(name, 0.0) for name in SINGLE if hasattr(params, name)}
+    by_level = {
+        kind: {c.partition(":")[2]: w for c, w in weights.items() if c.startswith(f"{kind}:")}
+        for kind in ("dense", "lexical")
+    }
+    return replace(params, dense=by_level["dense"], lexical=by_level["lexical"], **single)
 
 
 @dataclass(frozen=True)
