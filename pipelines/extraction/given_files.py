@@ -15,13 +15,12 @@ reason.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from schemas.errors import UsageError
 from schemas.ids import qualify
@@ -92,10 +91,7 @@ def _opened(file: Path) -> tuple[str, Any]:
     if not file.is_file():
         raise UsageError(f"--extractions {file}: there is no such file")
     raw = file.read_bytes()
-    try:
-        content = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        content = None
+    content = _parsed(raw)
     if isinstance(content, dict) and _is_openie(content):
         return "openie", content["docs"]
     samples = content if isinstance(content, list) else [content]
@@ -114,9 +110,10 @@ def _is_openie(content: dict) -> bool:
 
 
 def _parsed(line: bytes) -> Any:
+    """The JSON value, None where it is none. HippoRAG's own files hold NaN, which only the standard parser takes."""
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return json.loads(line)
+    except (ValueError, RecursionError):
         return None
 
 
@@ -258,4 +255,4 @@ def _plain_row(row: dict, place: str, namespace: str | None) -> Given:
 
 
 def _payload(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -216,7 +216,7 @@ def test_given_triples_of_documents_replace_the_rules_and_lie_on_the_sentence_th
         "extracted_entities": [],
         "extracted_triples": [["a", "b", "c"]],
     }
-    file.write_text(json.dumps({"docs": [doc, elsewhere]}))
+    file.write_text(json.dumps({"docs": [doc, elsewhere], "avg_ent_chars": float("nan")}))
     ran = ingest("--extractions", file, store=store, expect=3)
     assert ran.json["quarantined"] == 2
     triples = units(
