@@ -24,6 +24,7 @@ from jobs.run import Progress, Run, silent, start_run
 from jobs.stages import DAILY, Today, identity
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
+from jobs.take_extractions import take_extractions
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.readers import ReadParams, SourceFile
 from schemas.errors import UsageError
@@ -31,6 +32,7 @@ from schemas.manifest import Erasure, Fileset, Snapshot
 from schemas.settings import Settings
 
 LAST = list(DAILY)[-1]
+INPUTS = ("turns", "documents", "given_extractions")
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,21 @@ class Build:
         finally:
             self._changed_from(min((f.day for f in before ^ self._records()), default=None))
 
+    def take(self, files: Sequence[Path], *, namespace: str | None = None, day: dt.date | None = None) -> int:
+        """Bring extractions that others made into the draft; returns how many of them are in quarantine."""
+        before = self._records()
+        try:
+            return take_extractions(self.run, files, namespace=namespace, day=day)
+        finally:
+            self._changed_from(min((f.day for f in before ^ self._records()), default=None))
+
     def redo(self, stage: str, day: dt.date) -> None:
         """Have a stage computed again on a day whose output stands."""
         self.run.redo(stage, day)
         self._changed_from(day)
 
     def _records(self) -> set[Fileset]:
-        return {f for table in ("turns", "documents") for f in self.run.catalogue.select(table)}
+        return {f for table in INPUTS for f in self.run.catalogue.select(table)}
 
     def _changed_from(self, day: dt.date | None) -> None:
         if day is not None:
@@ -176,9 +186,9 @@ class Build:
         same_stages = self._same_stages()
         before = self.parent.redone if self.parent else {}
         redone = {dt.date.fromisoformat(k.partition("/")[0]) for k, n in run.redone.items() if before.get(k, 0) != n}
-        for table in ("turns", "documents"):
+        for table in INPUTS:
             for f in run.parent.select(table):
-                if run.catalogue.get(table, f.stage, f.day, f.bucket) is None:  # forgotten
+                if run.catalogue.get(table, f.stage, f.day, f.bucket) is None:  # forgotten, or given no more
                     changed[f.bucket] = min(changed.get(f.bucket, f.day), f.day)
             for f in run.catalogue.select(table):
                 published = run.parent.get(table, f.stage, f.day, f.bucket) == f

@@ -9,8 +9,8 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import prefect_steps as steps
-from jobs.evaluate_recall import Evaluation, record
 from jobs.evaluate_recall import evaluate_recall as ask_labelled_set
+from jobs.record_evaluation import Evaluation, record
 from jobs.store.reader import open_store
 from schemas.errors import EngraphError, UsageError
 from schemas.forms import EvaluateForm, check_names

@@ -10,10 +10,12 @@ import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from flows.build import Build, Surroundings
 from jobs.engines.profile import Engines
 from jobs.stages import STAGES
+from pipelines.extraction.given_files import form_of
 from pipelines.readers import ReadParams, find_sources
 
 
@@ -44,17 +46,21 @@ def ingest(
     around: Surroundings,
     *,
     read: ReadParams,
+    extractions: Sequence[Path] = (),
     day: dt.date | None = None,
     force: str | None = None,
     engines: Engines | None = None,
 ) -> Result:
-    """Bring `sources` into the store and publish a snapshot if anything changed."""
+    """Bring `sources`, and `extractions` that others made of them, into the store; publish a snapshot if anything changed."""
     begun = time.perf_counter()
-    files = find_sources(sources)
+    files = find_sources(sources) if sources else []
+    for file in extractions:
+        form_of(file)  # a wrong file is said before anything is done
     build = Build("engraph ingest", around, engines)
     build.refuse_own_files(files)
     with build:
         quarantined = build.read(files, read, day=day)
+        quarantined += build.take(extractions, namespace=read.namespace, day=day)
         for day_left, buckets in build.days_left():
             build.bring_up_day(day_left, buckets)
         published = build.publish(build.index(), force=force)

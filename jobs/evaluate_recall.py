@@ -1,49 +1,38 @@
-"""Evaluate: a labelled set against a snapshot -> retrieval metrics with intervals, kept in the ledger."""
+"""Evaluate: a labelled set against a snapshot -> retrieval metrics with intervals.
+
+Recall and the published baselines are measured alike: the same questions, store, encoder, depth and metrics. Leaves (turns, or
+documents) are ranked first, then sessions where the set has gold sessions. Confidence is measured on the answerable questions
+together with those that the set says memory cannot answer.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from jobs.engines.engine import Engine, Failed
+import numpy as np
+
+from jobs.ask_questions import Asked, Asker, BaselineAsker, RecallAsker, ask, batches_of
+from jobs.engines.engine import Engine
 from jobs.engines.local import LocalEngine
 from jobs.engines.profile import engines_of
-from jobs.store import ledger
+from jobs.record_evaluation import Evaluation
 from jobs.store.reader import Store, open_store
-from pipelines.evaluation import Question, Ranked, Scores, load_questions, score
-from pipelines.recall import Answer, Query, Recall, RecallParams
-from schemas.errors import EngraphError, UsageError
+from pipelines.evaluation import Question, Scores, load_questions, load_unanswerable, score
+from pipelines.evaluation.ablation import FUSION
+from pipelines.evaluation.baselines import BASELINES
+from pipelines.evaluation.confidence import Reliability, reliability
+from pipelines.evaluation.spread import part_of, spread
+from pipelines.evaluation.tuned import note_on
+from pipelines.recall import RecallParams
+from schemas.errors import UsageError
 from schemas.settings import load_settings
 
-DEPTH = 50
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of one snapshot on one labelled set; session metrics are named session_..."""
-
-    snapshot: int
-    dataset: str
-    n: int
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    by_category: dict[str, dict[str, float]]
-    seconds: float
-
-    def to_json(self) -> dict:
-        return {
-            "snapshot": self.snapshot,
-            "dataset": self.dataset,
-            "metrics": self.metrics,
-            "by_category": self.by_category,
-            "intervals": self.intervals,
-            "n": self.n,
-            "seconds": round(self.seconds, 3),
-        }
+LEAF_OF_SET = {"locomo": "turn", "longmemeval": "turn", "multihop": "document"}
+Progress = Callable[[str, int, int], None]
 
 
 def evaluate_recall(
@@ -52,61 +41,92 @@ def evaluate_recall(
     paths: Sequence[Path],
     *,
     params: RecallParams | None = None,
+    baseline: str | None = None,
+    ranking: str = FUSION,
+    folds: str | None = None,
+    vectors: dict[str, np.ndarray] | None = None,
     engine: Engine | None = None,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Evaluation:
     """Ask every question of a labelled set at its granularity, and at session granularity where it has session gold.
 
-    With an `engine` of many processes, batches of questions are asked side by side, each process opening the snapshot once.
+    `baseline` names one of BASELINES to be asked in place of recall. `vectors` keeps the questions' vectors for the next
+    variant. With an `engine` of many processes batches are asked side by side, each process opening the snapshot once; latency
+    then is theirs.
+
+    Raises:
+        UsageError: the set is not of that form, the store has none of its namespaces, or the baseline cannot rank it.
     """
     begun = time.perf_counter()
     questions = _in_store(store, load_questions(dataset, paths))
-    asker = _Asker(store.lake.url, store.snapshot.number, params, store)
-    engine = engine or LocalEngine()
-    passes = [(_leaf_granularity(dataset), questions)]
+    parts = part_of(questions, folds) if folds else {}
+    passes = _passes(dataset, questions, baseline)
+    unanswerable = [] if baseline else _known(store, load_unanswerable(dataset, paths))
+    asker: Asker = BaselineAsker(store, baseline) if baseline else RecallAsker(store, params, vectors)
+    asking = _Asking(engine or LocalEngine(), asker, baseline is not None, progress)
+    asking.total = sum(len(asked) for _, asked in passes) + len(unanswerable)
+    scores, leaves = [], None
+    for granularity, asked in passes:
+        found = asking(asked, granularity)
+        leaves = leaves if leaves is not None else found
+        ranked = {id_: a.ranked for id_, a in found.items()}
+        scores.append(score(asked, ranked, granularity="session" if granularity == "session" else "turn"))
+    assert leaves is not None
+    doubtful = asking(unanswerable, passes[0][0])
+    return _together(
+        Evaluation(store.snapshot.number, baseline or ranking, dataset, len(questions), {}, {}, {}, {}, {}, 0.0),
+        scores,
+        seconds=time.perf_counter() - begun,
+        latency_ms=_latency(leaves.values()),
+        confidence=_reliability(leaves, doubtful),
+        folds={m: s for found in scores for m, s in spread(found.per_question, parts).items()} if folds else {},
+        tuned=note_on(paths),
+    )
+
+
+@dataclass
+class _Asking:
+    """Asks lists of questions one after the other and tells how far it is."""
+
+    engine: Engine
+    asker: Asker
+    by_scope: bool
+    progress: Progress
+    total: int = 0
+    done: int = 0
+
+    def __call__(self, questions: Sequence[Question], granularity: str | None) -> dict[str, Asked]:
+        batches = batches_of(questions, granularity, by_scope=self.by_scope)
+        found: dict[str, Asked] = {}
+        for batch, outcomes in ask(self.engine, self.asker, batches, self._tell):
+            found |= {q.query_id: outcome for q, outcome in zip(batch.questions, outcomes, strict=True)}
+        self.done += len(questions)
+        return found
+
+    def _tell(self, done: int) -> None:
+        self.progress("evaluate", self.done + done, self.total)
+
+
+def _passes(dataset: str, questions: list[Question], baseline: str | None) -> list[tuple[str | None, list[Question]]]:
+    """What is ranked for which questions: leaves for all, sessions where there is gold, as far as a baseline can."""
+    passes: list[tuple[str | None, list[Question]]] = [(LEAF_OF_SET.get(dataset), questions)]
     sessions = [q for q in questions if q.gold_sessions]
     if sessions:
         passes.append(("session", sessions))
-    scores: list[Scores] = []
-    done, total = 0, sum(len(asked) for _, asked in passes)
-    for granularity, asked in passes:
-        ranked: dict[str, Ranked] = {}
-        batches = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
-        for number, answers in engine.map(asker, [[_query(q, granularity) for q in batch] for batch in batches]):
-            if isinstance(answers, Failed):
-                raise EngraphError(f"questions cannot be asked: {answers.error}")
-            ranked |= {q.query_id: a for q, a in zip(batches[number], answers, strict=True)}
-            done += len(batches[number])
-            progress("evaluate", done, total)
-        scores.append(score(asked, ranked, granularity="session" if granularity == "session" else "turn"))
-    return _together(store.snapshot.number, dataset, len(questions), scores, time.perf_counter() - begun)
-
-
-class _Asker:
-    """Asks a batch of questions; opens the snapshot where it is sent to, once for each process."""
-
-    def __init__(self, root: str, snapshot: int, params: RecallParams | None, store: Store | None) -> None:
-        self.root, self.snapshot, self.params, self.store = root, snapshot, params, store
-        self._recall: Recall | None = None
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"store": None, "_recall": None}
-
-    def __call__(self, queries: list[Query]) -> list[Ranked]:
-        if self._recall is None:
-            self.store = self.store or open_store(self.root, snapshot=self.snapshot)
-            self._recall = self.store.recall_with(self.params)
-        return [_ranked(answer) for answer in self._recall.recall_many(queries)]
-
-
-def _leaf_granularity(dataset: str) -> str | None:
-    return {"locomo": "turn", "longmemeval": "turn", "multihop": "document"}.get(dataset)
+    if baseline is None:
+        return passes
+    if baseline not in BASELINES:
+        raise UsageError(f"no baseline {baseline!r}: there are {', '.join(BASELINES)}")
+    ranked = BASELINES[baseline].granularities
+    possible = [(g, asked) for g, asked in passes if not ranked or g in ranked]
+    if not possible:
+        raise UsageError(f"the baseline {baseline} ranks {' and '.join(ranked)}s only: this set has no gold for them")
+    return possible
 
 
 def _in_store(store: Store, questions: list[Question]) -> list[Question]:
     """Questions whose namespace the snapshot holds; none at all is an error."""
-    known = store.namespaces()
-    found = [q for q in questions if q.namespace is None or q.namespace in known]
+    found = _known(store, questions)
     if not found:
         asked = sorted({q.namespace for q in questions if q.namespace})[:3]
         raise UsageError(
@@ -115,65 +135,42 @@ def _in_store(store: Store, questions: list[Question]) -> list[Question]:
     return found
 
 
-def _query(question: Question, granularity: str | None) -> Query:
-    asked_at = dt.datetime.fromisoformat(question.asked_at) if question.asked_at else None
-    if asked_at is not None and asked_at.tzinfo is None:
-        asked_at = asked_at.replace(tzinfo=dt.UTC)
-    query = Query(
-        question.text, DEPTH, (question.namespace,) if question.namespace else None, granularity, asked_at=asked_at
-    )
-    return query if granularity else replace(query, granularity=question.granularity)
+def _known(store: Store, questions: list[Question]) -> list[Question]:
+    known = store.namespaces()
+    return [q for q in questions if q.namespace is None or q.namespace in known]
 
 
-def _ranked(answer: Answer) -> Ranked:
-    return Ranked(
-        refs=[tuple(s["ref"] for s in hit.source) for hit in answer.hits],
-        sessions=[hit.session_id for hit in answer.hits],
-        texts=[hit.text for hit in answer.hits],
-    )
+def _latency(asked: Iterable[Asked]) -> dict[str, float]:
+    """p50 and p99 in milliseconds: of a question as a user asks it, and of the part after encoding."""
+    found: dict[str, float] = {}
+    outcomes = list(asked)
+    for name, values in (
+        ("", [a.seconds for a in outcomes]),
+        ("after_encoding_", [a.after_encoding for a in outcomes]),
+    ):
+        measured = np.array([v for v in values if not np.isnan(v)])
+        if len(measured):
+            found |= {f"{name}p{p}": round(1000 * float(np.percentile(measured, p)), 3) for p in (50, 99)}
+    return found
 
 
-def _together(snapshot: int, dataset: str, n: int, scores: list[Scores], seconds: float) -> Evaluation:
-    metrics: dict[str, float] = {}
-    intervals: dict[str, tuple[float, float]] = {}
-    by_category: dict[str, dict[str, float]] = {}
+def _reliability(answerable: Mapping[str, Asked], unanswerable: Mapping[str, Asked]) -> Reliability | None:
+    if not unanswerable:
+        return None
+    values = [a.confidence for a in (*answerable.values(), *unanswerable.values())]
+    return reliability(np.array(values), np.arange(len(values)) < len(answerable))
+
+
+def _together(empty: Evaluation, scores: list[Scores], **more: Any) -> Evaluation:
     for found in scores:
-        metrics |= found.metrics
-        intervals |= found.intervals
+        empty.metrics.update(found.metrics)
+        empty.intervals.update(found.intervals)
         for category, values in found.by_category.items():
-            by_category.setdefault(category, {}).update(values)
-    return Evaluation(snapshot, dataset, n, metrics, intervals, by_category, seconds)
-
-
-def record(store: Store, evaluation: Evaluation, *, now: dt.datetime) -> None:
-    """Keep an evaluation in the ledger."""
-    rows = [
-        {
-            "snapshot": evaluation.snapshot,
-            "dataset": evaluation.dataset,
-            "category": "all",
-            "metric": metric,
-            "value": value,
-            "low": evaluation.intervals[metric][0],
-            "high": evaluation.intervals[metric][1],
-            "n": evaluation.n,
-            "at": now,
-        }
-        for metric, value in evaluation.metrics.items()
-    ]
-    ledger.append(store.lake, "evaluations", rows)
-
-
-def ablations(params: RecallParams) -> dict[str, RecallParams]:
-    """The fusion, each channel alone, and the fusion without each channel."""
-    dense = [f"dense:{level}" for level, weight in params.dense.items() if weight]
-    words = [f"lexical:{level}" for level, weight in params.lexical.items() if weight]
-    channels = [*dense, *words, "graph", "speaker", "time"]
-    found = {"fusion": params}
-    for channel in channels:
-        found[f"only {channel}"] = replace(params, only=(channel,))
-        found[f"without {channel}"] = replace(params, only=tuple(c for c in channels if c != channel))
-    return found | {"without routing": replace(params, routing=False)}
+            empty.by_category.setdefault(category, {}).update(values)
+            bounds = empty.intervals_by_category.setdefault(category, {})
+            bounds.update(found.intervals_by_category[category])
+            empty.n_by_category.setdefault(category, found.n_by_category[category])
+    return replace(empty, scores=tuple(scores), **more)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,12 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = alone.parser_of("Ask a labelled set against the newest snapshot; keep nothing.")
     parser.add_argument("dataset", choices=("locomo", "longmemeval", "multihop", "jsonl"))
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files with the labelled questions")
+    parser.add_argument("--baseline", choices=tuple(BASELINES), help="a published method in place of recall")
     given = parser.parse_args(arguments)
 
     def job() -> dict:
         settings = load_settings(given.store, given.config)
         with engines_of(given.profile, settings) as engines, open_store(settings.store) as store:
-            return evaluate_recall(store, given.dataset, given.paths, engine=engines.of("evaluate")).to_json()
+            engine = engines.of("evaluate")
+            return evaluate_recall(store, given.dataset, given.paths, baseline=given.baseline, engine=engine).to_json()
 
     return alone.told(job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,10 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from jobs.engines.partitions import GROUP, Group, Partition, Stage, run_partitions
+from jobs.given_extractions import given_filesets, given_for, hashes_of_given
 from jobs.groups import group_column, history, live_units, of_groups, segmented_groups, turns_of
 from jobs.run import Run
 from jobs.segment_records import versioned
 from pipelines.extraction import EXTRACTOR, Extraction, ExtractParams, extract
+from pipelines.extraction.given import GIVEN, GivenExtraction, extract_given, without_replaced
 from pipelines.graph.entities import entity_id
 from pipelines.segmentation.units import CountTokens, draft_units
 from schemas.fingerprint import fingerprint
@@ -53,16 +56,19 @@ def _partition(run: Run, day: dt.date, bucket: int, params: ExtractionParams, co
     def compute(groups: list[str]) -> dict[str, pa.Table]:
         leaves, vectors = _leaves(run, bucket, day, groups)
         found = extract(leaves, vectors, params.rules)
-        tables = versioned(run, this, bucket, day, groups, _drafts(found, leaves, count_tokens))
-        return tables | _new_mentions(found, _arrived_today(run, bucket, day, groups), day)
+        given = extract_given(leaves, given_for(run, bucket, day, groups, leaves), params.rules)
+        tables = versioned(run, this, bucket, day, groups, _drafts(found, given, leaves, count_tokens))
+        return tables | _new_mentions(found, given, _arrived_today(run, bucket, day, groups), day)
 
     def plan() -> list[Group]:
-        """What is extracted also depends on how the sentences were cut."""
+        """What is extracted also depends on how the sentences were cut, and on what others gave."""
         cut = [(m.stage_version, m.params) for m in map(run.lake.manifest, segmented)]
+        given = hashes_of_given(run, bucket, day)
         groups = segmented_groups(run, bucket, day)
-        return [replace(g, hash=fingerprint(g.hash, cut)) for g in groups]
+        return [replace(g, hash=fingerprint(g.hash, cut, *filter(None, [given.get(g.id)]))) for g in groups]
 
-    inputs = (history(run, bucket, day), *(f.fingerprint for f in segmented))
+    given = [f.fingerprint for f in given_filesets(run, bucket, day)]
+    inputs = (history(run, bucket, day), *(f.fingerprint for f in segmented), *([GIVEN, *given] if given else []))
     return Partition(this, day, bucket, inputs, plan, compute)
 
 
@@ -98,7 +104,7 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema([f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in schema])
 
 
-def _drafts(found: Extraction, leaves: pa.Table, count_tokens: CountTokens) -> pa.Table:
+def _drafts(found: Extraction, given: GivenExtraction, leaves: pa.Table, count_tokens: CountTokens) -> pa.Table:
     """Extracted units with ids that do not move when their session grows: facts are numbered within their leaf."""
     is_turn = dict(
         zip(leaves["group_id"].to_pylist(), pc.equal(leaves["granularity"], "turn").to_pylist(), strict=True)
@@ -110,24 +116,32 @@ def _drafts(found: Extraction, leaves: pa.Table, count_tokens: CountTokens) -> p
         times[unit_id] = tuple(time)
         times.setdefault(group, tuple(time))
     facts: dict[str, int] = {}
-    rows = []
-    for row in found.units.to_pylist():
+    rows, ordinals = [], Counter[tuple[str, str]]()
+    for row in without_replaced(found.units.to_pylist(), given):
         number = None
         if row["granularity"] == "fact":
             number = facts[row["parent_id"]] = facts.get(row["parent_id"], 0) + 1
-        group = row.pop("group_id")
+        ordinals[row["group_id"], row["granularity"]] = row["number"]
         leaf_time, time_source = times[row["parent_id"]]
         row |= {
             "unit_id": derived_id(row["parent_id"], row["granularity"], number),
-            "namespace": namespace[group],
-            "session_id": group if is_turn[group] else None,
-            "document_id": None if is_turn[group] else group,
             "ordinal": row.pop("number") - 1,
-            "memory_type": "semantic",
             "time_source": time_source if row["event_time"] == leaf_time or row["granularity"] != "fact" else "text",
             "extractor": EXTRACTOR,
         }
         rows.append(row)
+    for row in given.units:
+        key = (row["group_id"], row["granularity"])
+        rows.append(row | {"ordinal": ordinals[key]})
+        ordinals[key] += 1
+    for row in rows:
+        group = row.pop("group_id")
+        row |= {
+            "namespace": namespace[group],
+            "session_id": group if is_turn[group] else None,
+            "document_id": None if is_turn[group] else group,
+            "memory_type": "semantic",
+        }
     return draft_units(rows, count_tokens)
 
 
@@ -140,14 +154,33 @@ def _arrived_today(run: Run, bucket: int, day: dt.date, groups: list[str]) -> pa
     return pa.table(columns | {GROUP: group_column(units)})
 
 
-def _new_mentions(found: Extraction, leaves: pa.Table, day: dt.date) -> dict[str, pa.Table]:
+def _new_mentions(found: Extraction, given: GivenExtraction, leaves: pa.Table, day: dt.date) -> dict[str, pa.Table]:
     fresh = pl.DataFrame(leaves)
-    mentions = pl.DataFrame(found.mentions).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
-    triples = pl.DataFrame(found.triples).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
+    mentions = _all_mentions(found, given).join(fresh, on="unit_id").with_columns(day=pl.lit(day))
+    triples = _all_triples(found, given, fresh).with_columns(day=pl.lit(day))
     return {
         "mentions": _with_group("mentions", mentions.with_columns(entity_id=_entity_ids(mentions, "normal"))),
         "triples": _with_group("triples", _triple_rows(triples)),
     }
+
+
+def _all_mentions(found: Extraction, given: GivenExtraction) -> pl.DataFrame:
+    """One row per unit and normal form; where the rules and others name the same, the rules' form and kind stand."""
+    own = pl.DataFrame(found.mentions)
+    others = pl.DataFrame(given.mentions, schema=own.schema)
+    return pl.concat([own, others]).unique(["unit_id", "normal"], keep="first", maintain_order=True)
+
+
+def _all_triples(found: Extraction, given: GivenExtraction, fresh: pl.DataFrame) -> pl.DataFrame:
+    own = pl.DataFrame(found.triples).with_columns(
+        triple_id=pl.col("unit_id") + "#triple-" + pl.col("number").cast(pl.String), extractor=pl.lit(EXTRACTOR)
+    )
+    own = own.drop("number").join(fresh, on="unit_id")
+    replaced = [group for group, granularity in given.replaced if granularity == "triple"]
+    own = own.filter(~pl.col(GROUP).is_in(replaced))
+    columns = [c for c in own.columns if c not in fresh.columns or c == "unit_id"]
+    others = pl.DataFrame(given.triples, schema=own.select(columns).schema).join(fresh, on="unit_id")
+    return pl.concat([own, others.select(own.columns)])
 
 
 def _entity_ids(frame: pl.DataFrame, column: str) -> pl.Series:
@@ -157,11 +190,9 @@ def _entity_ids(frame: pl.DataFrame, column: str) -> pl.Series:
 
 def _triple_rows(triples: pl.DataFrame) -> pl.DataFrame:
     return triples.with_columns(
-        triple_id=pl.col("unit_id") + "#triple-" + pl.col("number").cast(pl.String),
         subject_id=_entity_ids(triples, "subject"),
         object_id=_entity_ids(triples, "object"),
         valid_to=pl.lit(None, pl.Datetime("us", "UTC")),
-        extractor=pl.lit(EXTRACTOR),
     )
 
 

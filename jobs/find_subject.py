@@ -20,6 +20,8 @@ from schemas.tables import TABLES
 
 What = Literal["namespace", "source"]
 RECORDS = ("turns", "documents")
+GIVEN = "given_extractions"
+ID = IDS | {GIVEN: "extraction_id"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Subject:
     to_refuse: tuple[tuple[str, str], ...] = ()
 
     def of(self, table: str, rows: pa.Table) -> pa.Array:
-        """Which rows of turns, documents or quarantine belong to it."""
+        """Which rows of turns, documents, given extractions or quarantine belong to it."""
         if self.what == "namespace":
             return pc.equal(rows["namespace"], self.name)
-        ids = pa.array(refusal_ids(rows), pa.string()) if table == "quarantine" else rows[IDS[table]]
+        ids = pa.array(refusal_ids(rows), pa.string()) if table == "quarantine" else rows[ID[table]]
         return pc.is_in(ids, self.records.get(table, pa.array([], pa.string())))
 
 
@@ -83,7 +85,7 @@ def _source(run: Run, name: str) -> Subject:
         for kind in pc.unique(brought["kind"]).to_pylist()
     }
     ids = [("record", id_) for kind in RECORDS if kind in records for id_ in records[kind].to_pylist()]
-    bytes_ = [("bytes", r["content_hash"]) for r in mine if ids]
+    bytes_ = [("bytes", r["content_hash"]) for r in mine if ids or GIVEN in records]
     return Subject(
         "source",
         qualified[0],
@@ -113,7 +115,7 @@ def count(run: Run, subject: Subject) -> dict[str, int]:
     """Rows that are certain to go, by table: all of a namespace's, or a source's records without what was made from them."""
     tables = [t for t, schema in TABLES.items() if "namespace" in schema.schema.names and not schema.ledger]
     found: dict[str, int] = {}
-    for table in tables if subject.what == "namespace" else (*RECORDS, "quarantine"):
+    for table in tables if subject.what == "namespace" else (*RECORDS, GIVEN, "quarantine"):
         for bucket in sorted(subject.buckets if table != "sources" else {0}):
             rows = run.lake.read(table, run.catalogue.select(table, bucket=bucket))
             found[table] = found.get(table, 0) + (pc.sum(subject.of(table, rows)).as_py() or 0)

@@ -1,8 +1,9 @@
 """Forget: what one namespace or one source file brought leaves the draft, and the suppression list keeps it out.
 
-The records go from `turns`, `documents`, `quarantine`, `sources` and `source_records`; whatever was made from them goes because the
-stages are brought up to date afterwards, as if it had never been read. Partitions without such records keep their filesets, and
-vectors stay where another text is the same. Older snapshots hold it until gc removes them.
+The records go from `turns`, `documents`, `given_extractions`, `quarantine`, `sources` and `source_records`; whatever was made
+from them goes because the stages are brought up to date afterwards, as if it had never been read. What others extracted from a
+record goes with it. Partitions without such records keep their filesets, and vectors stay where another text is the same. Older
+snapshots hold it until gc removes them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from jobs.find_subject import RECORDS, Subject
+from jobs.find_subject import GIVEN, RECORDS, Subject
+from jobs.given_extractions import identity_of_given
 from jobs.merge_deliveries import STAGE, refusal_ids, write_by_content, write_lineage
 from jobs.publish_snapshot import GOLDEN
 from jobs.run import Run
@@ -25,6 +27,7 @@ from schemas.manifest import Fileset
 from schemas.tables import TABLES
 
 OF_A_DAY = ("embed", "embed_derived")
+SOURCE_REFS = (*RECORDS, "quarantine")
 
 
 def forget_records(run: Run, subject: Subject) -> None:
@@ -38,7 +41,7 @@ def forget_records(run: Run, subject: Subject) -> None:
         suppression.add(run.lake, hash_, subject.to_refuse, run.now.date())
         taken = _Taken(run, subject)
         taken.sources()  # first: which files brought nothing else is asked of `source_records`
-        for table in (*RECORDS, "quarantine", "source_records"):
+        for table in (*RECORDS, GIVEN, "quarantine", "source_records"):
             taken.table(table)
         _drop_emptied(run)
         _leave_golden_set(run, subject, taken.refs)
@@ -52,6 +55,7 @@ class _Taken:
         self.run, self.subject = run, subject
         self.rows = 0
         self.refs: set[str] = set()
+        self.groups: set[str] = set()  # sessions and documents that lost something
 
     def table(self, table: str) -> None:
         for bucket in sorted(self.subject.buckets):
@@ -60,6 +64,8 @@ class _Taken:
                 self._keep(fileset, rows, self._mine(table, rows))
 
     def _mine(self, table: str, rows: pa.Table) -> pa.Array:
+        if table == GIVEN:
+            return pc.or_(self.subject.of(table, rows), self._made_from_taken(rows))
         if table != "source_records":
             return self.subject.of(table, rows)
         if self.subject.what == "namespace":
@@ -78,9 +84,18 @@ class _Taken:
         if not n:
             return
         self.rows += n
-        if "source_ref" in rows.column_names:
+        if fileset.table in SOURCE_REFS:
             self.refs |= set(rows.filter(gone)["source_ref"].to_pylist())
+        if fileset.table in RECORDS:
+            group = rows["session_id" if fileset.table == "turns" else "document_id"]
+            self.groups |= set(group.filter(gone).to_pylist())
         _put(self.run, fileset, rows.filter(pc.invert(gone)))
+
+    def _made_from_taken(self, given: pa.Table) -> pa.Array:
+        """What others made of something that has gone: of it alone, or of a whole session that held it."""
+        rows = zip(given["group_id"].to_pylist(), given["refs"].to_pylist(), strict=True)
+        gone = [group in self.groups and (not refs or bool(self.refs & set(refs))) for group, refs in rows]
+        return pa.array(gone, pa.bool_())
 
     def sources(self) -> None:
         """Files that brought nothing else go; one that only takes its name from the namespace loses that name."""
@@ -127,7 +142,7 @@ def _put(run: Run, fileset: Fileset, rows: pa.Table) -> None:
     elif table == "source_records":
         write_lineage(run, day, bucket, rows)
     else:
-        ids = {"quarantine": refusal_ids, "sources": lambda t: t["delivery_id"].to_pylist()}
+        ids = {"quarantine": refusal_ids, GIVEN: identity_of_given, "sources": lambda t: t["delivery_id"].to_pylist()}
         identity = ids.get(table, lambda t: t["record_hash"].to_pylist())(rows)
         write_by_content(run, table, day, bucket, rows, identity=identity)
 

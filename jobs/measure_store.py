@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from jobs.store import ledger, snapshots
 from jobs.store.lake import Lake
+from pipelines.evaluation.ablation import FUSION
 from schemas.errors import EngraphError
 from schemas.manifest import Snapshot
 from schemas.tables import TABLES
@@ -89,7 +90,9 @@ class StoreCollector(Collector):
     def _add_evaluations(self, rows: pa.Table) -> None:
         for row in rows.to_pylist():
             key = (row["dataset"], row["metric"])
-            if row["category"] == "all" and (key not in self._recall or self._recall[key][0] <= row["at"]):
+            if row["category"] != "all" or row["ranking"] not in (None, FUSION):
+                continue
+            if key not in self._recall or self._recall[key][0] <= row["at"]:
                 self._recall[key] = (row["at"], row["value"])
 
     def _stages(self) -> Iterator[Metric]:

@@ -29,7 +29,9 @@ STAGE, VERSION = "read", 1
 DELIVERIES = -1  # the shuffle's key of what is said of files, where buckets count from 0
 QUARANTINE_KEY = TABLES["quarantine"].key
 REFUSED = TABLES["quarantine"].schema.append(pa.field("delivery_id", pa.string()))
-OWN_ID = re.compile(r"#(round|segment|summary|keywords|fact|section|passage|sentence|note|qa|triple)(-\d+)?$")
+OWN_ID = re.compile(
+    r"#(round|segment|summary|keywords|fact|section|passage|sentence|note|qa|triple)(-\d+|-given-[0-9a-f]{8})?$"
+)
 IDS = {"turns": "turn_id", "documents": "document_id"}
 SORT = {"turns": ("session_id", "turn_no", "turn_id"), "documents": ("document_id",)}
 
@@ -68,7 +70,7 @@ class DeliveryMerger:
                 conflicts[day] += refused
                 if fresh.num_rows:
                     merged.filesets.append(_merge_partition(self.run, table, day, bucket, fresh))
-                    brought[day] += _brought_by(table, fresh, fresh[IDS[table]].to_pylist())
+                    brought[day] += brought_by(table, fresh, fresh[IDS[table]].to_pylist())
                 merged.written += fresh.num_rows
         for day in sorted({*days["quarantine"], *(day for day, rows in conflicts.items() if rows)}):
             refusals = pa.Table.from_pylist(_unique(conflicts[day], QUARANTINE_KEY), schema=REFUSED)
@@ -76,10 +78,10 @@ class DeliveryMerger:
                 refusals = pa.concat_tables(
                     [refusals, _in_order(pieces.read(f"quarantine/{day}")).select(REFUSED.names)]
                 )
-            brought[day] += _brought_by("quarantine", refusals, refusal_ids(refusals))
-            merged.filesets += _merge_quarantine(self.run, refusals, day, bucket)
+            brought[day] += brought_by("quarantine", refusals, refusal_ids(refusals))
+            merged.filesets += merge_quarantine(self.run, refusals, day, bucket)
         for day in sorted(brought):
-            merged.filesets += _merge_lineage(self.run, brought[day], day, bucket)
+            merged.filesets += merge_lineage(self.run, brought[day], day, bucket)
         return merged
 
 
@@ -88,7 +90,7 @@ def _in_order(rows: pa.Table) -> pa.Table:
     return rows.sort_by([("delivery", "ascending"), ("record", "ascending")])
 
 
-def _merge_quarantine(run: Run, refusals: pa.Table, day: dt.date, bucket: int) -> list[Fileset]:
+def merge_quarantine(run: Run, refusals: pa.Table, day: dt.date, bucket: int) -> list[Fileset]:
     """Add refused records that are not there yet; no fileset when there are none."""
     key = QUARANTINE_KEY
     history = run.catalogue.select("quarantine", stage=STAGE, bucket=bucket)
@@ -108,7 +110,7 @@ def refusal_ids(refusals: pa.Table) -> list[str]:
     return [record_hash(*key) for key in zip(*(refusals[k].to_pylist() for k in QUARANTINE_KEY), strict=True)]
 
 
-def _brought_by(kind: str, records: pa.Table, ids: list[str]) -> list[dict]:
+def brought_by(kind: str, records: pa.Table, ids: list[str]) -> list[dict]:
     """Rows of `source_records`: a record belongs to the files that brought it or changed it, not to those that repeat it."""
     columns = (records[c].to_pylist() for c in ("delivery_id", "namespace", "day"))
     return [
@@ -118,7 +120,7 @@ def _brought_by(kind: str, records: pa.Table, ids: list[str]) -> list[dict]:
     ]
 
 
-def _merge_lineage(run: Run, rows: list[dict], day: dt.date, bucket: int) -> list[Fileset]:
+def merge_lineage(run: Run, rows: list[dict], day: dt.date, bucket: int) -> list[Fileset]:
     """Add to what is known of who brought what; no fileset where nothing is added."""
     key = TABLES["source_records"].key
     filesets = run.catalogue.select("source_records", bucket=bucket)

@@ -54,7 +54,7 @@ def read_sources(
     """
     engine = run.engine(STAGE)
     with run.timed(STAGE, day=day, on=engine.name) as piece:
-        known = {} if again else _known_deliveries(run)
+        known = {} if again else known_deliveries(run)
         forgotten = suppression.load(run.lake)
         reader = FileReader(params, day, run.now.date(), run.info.buckets, frozenset(known), forgotten=forgotten)
         merged = _merged(run, engine, reader, list(enumerate(sources)))
@@ -102,7 +102,7 @@ def _counted(row: dict, found: Counter[str]) -> dict:
     return row
 
 
-def _known_deliveries(run: Run) -> dict[str, int]:
+def known_deliveries(run: Run) -> dict[str, int]:
     """Deliveries that need not be opened again, with what they had refused: each the only one of its file on its newest day.
 
     A file that went back to older bytes is opened: its records decide.

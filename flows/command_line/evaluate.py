@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,6 +15,17 @@ from schemas.errors import UsageError
 
 DATASETS = ("locomo", "longmemeval", "multihop", "jsonl")
 HEADLINE = ("recall@5", "recall@10", "recall_all@10", "mrr", "ndcg@10", "session_recall_all@3", "session_recall_all@10")
+JUDGED = ("recall@5", "recall@10", "session_recall_all@3")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One ranking to be measured: a snapshot under some parameters, or a baseline over it."""
+
+    name: str
+    snapshot: int | None = None
+    params: Any = None
+    baseline: str | None = None
 
 
 @options.with_session
@@ -24,61 +36,191 @@ def evaluate(
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Also every channel alone and the fusion without it.")
     ] = False,
+    baselines: Annotated[
+        str | None, typer.Option(help="Also published methods over the same store: names by comma, or all.")
+    ] = None,
     snapshot: Annotated[int | None, typer.Option(help="An older snapshot.")] = None,
-    compare: Annotated[str | None, typer.Option(help="Two snapshots A,B: the difference between them.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="A,B, each a snapshot, recall or a baseline: B minus A, question by question.")
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Also the spread over parts of the set: namespace, or a number of folds.")
+    ] = None,
 ) -> int:
     """Ask every question of a labelled set and say how well the snapshot recalls."""
     from jobs.engines.profile import engines_of
-    from jobs.evaluate_recall import ablations, evaluate_recall, record
+    from jobs.evaluate_recall import evaluate_recall
+    from jobs.record_evaluation import record
     from jobs.store.reader import open_store
-    from pipelines.recall import RecallParams
 
     if dataset not in DATASETS:
         raise UsageError(f"no labelled set of kind {dataset!r}: use one of {', '.join(DATASETS)}")
-    numbers = _pair(compare) if compare else [snapshot]
-    found = []
+    if compare and (ablate or baselines or snapshot is not None):
+        raise UsageError("--compare A,B names both sides itself: leave out --ablate, --baselines and --snapshot")
+    contenders = _pair(compare) if compare else _contenders(ablate, baselines, snapshot)
+    found: list = []
+    vectors: dict = {}
     with Bars() as bars, engines_of(session.profile, session.settings) as engines:
-        for number in numbers:
-            with open_store(session.store, snapshot=number) as opened:
-                variants = ablations(RecallParams()) if ablate else {"fusion": RecallParams()}
-                for name, params in variants.items():
-                    result = evaluate_recall(
-                        opened, dataset, paths, params=params, engine=engines.of("evaluate"), progress=bars
-                    )
-                    found.append((f"snapshot {number}" if compare else name, result))
-                record(opened, found[-len(variants)][1], now=session.now)
-    if session.as_json:
-        document = found[0][1].to_json()
-        if ablate:
-            document["ablation"] = {name: result.metrics for name, result in found}
-        if compare:
-            a, b = found[0][1], found[1][1]
-            document["compare"] = {m: b.metrics[m] - a.metrics[m] for m in a.metrics if m in b.metrics}
-        options.print_json(document)
-    else:
-        _show(found, by_category=not ablate and not compare)
+        for contender in contenders:
+            with open_store(session.store, snapshot=contender.snapshot) as opened:
+                result = evaluate_recall(
+                    opened,
+                    dataset,
+                    paths,
+                    params=contender.params,
+                    baseline=contender.baseline,
+                    ranking=contender.name,
+                    folds=folds,
+                    vectors=vectors,
+                    engine=engines.of("evaluate"),
+                    progress=bars,
+                )
+                record(opened, result, now=session.now)
+            found.append(
+                (contender.name if contender.baseline or not compare else f"snapshot {result.snapshot}", result)
+            )
+    options.print_json(_document(found, ablate, compare)) if session.as_json else _show(found, ablate, compare, folds)
     return 0
 
 
-def _pair(text: str) -> list[int]:
-    try:
-        a, b = (int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--compare {text!r}: give two snapshot numbers, as in --compare 3,4") from None
-    return [a, b]
+def _contenders(ablate: bool, baselines: str | None, snapshot: int | None) -> list[Contender]:
+    from pipelines.evaluation.ablation import FUSION, ablations
+    from pipelines.recall import RecallParams
+
+    found = [Contender(FUSION, snapshot)]
+    if ablate:
+        found += [Contender(name, snapshot, params) for name, params in ablations(RecallParams()).items()]
+    if baselines:
+        found += [Contender(name, snapshot, baseline=name) for name in _baselines(baselines)]
+    return found
 
 
-def _show(found: list, *, by_category: bool) -> None:
+def _baselines(text: str) -> list[str]:
+    from pipelines.evaluation.baselines import BASELINES
+
+    names = list(BASELINES) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in BASELINES:
+            raise UsageError(f"no baseline {name!r}: there are {', '.join(BASELINES)}")
+    return names
+
+
+def _pair(text: str) -> list[Contender]:
+    from pipelines.evaluation.ablation import FUSION
+    from pipelines.evaluation.baselines import BASELINES
+
+    def side(name: str) -> Contender:
+        if name in BASELINES:
+            return Contender(name, baseline=name)
+        if name.isdigit():
+            return Contender(FUSION, int(name))
+        if name != FUSION:
+            known = ", ".join(BASELINES)
+            raise UsageError(f"--compare {text!r}: {name!r} is no snapshot's number, `{FUSION}` or baseline ({known})")
+        return Contender(FUSION)
+
+    names = [part.strip() for part in text.split(",")]
+    if len(names) != 2:
+        raise UsageError(f"--compare {text!r}: give two sides, as in --compare 3,4 or --compare dense,recall")
+    return [side(name) for name in names]
+
+
+def _document(found: list, ablate: bool, compare: str | None) -> dict:
+    document = found[0][1].to_json()
+    if compare:
+        a, b = found
+        document["compare"] = {"a": a[0], "b": b[0], "metrics": _differences(a[1], b[1])}
+    elif len(found) > 1:
+        document["rankings"] = {name: result.to_json() for name, result in found}
+    if ablate:
+        document["ablation"] = [vars(v) | {"holds": v.holds} for v in _verdicts(found)]
+    return document
+
+
+def _differences(a, b) -> dict[str, dict]:
+    """metric -> a, b, b - a and its interval, over the questions that both answered."""
+    from pipelines.evaluation import compare
+
+    rows: dict[str, dict] = {}
+    for left in a.scores:
+        for right in b.scores:
+            if set(left.metrics) & set(right.metrics):
+                rows |= {row.pop("metric"): row for row in compare(left, right).to_pylist()}
+    if not rows:
+        raise UsageError("the two sides have no metric in common on this set")
+    return rows
+
+
+def _verdicts(found: list) -> list:
+    from pipelines.evaluation.ablation import ALONE, verdicts
+
+    fusion = found[0][1]
+    alone = {name: {"all": result.metrics} | result.by_category for name, result in found if name.startswith(ALONE)}
+    return verdicts({"all": fusion.metrics} | fusion.by_category, alone, list(JUDGED))
+
+
+def _show(found: list, ablate: bool, compare: str | None, folds: str | None) -> None:
     console = options.console()
-    names = [m for m in HEADLINE if m in found[0][1].metrics]
+    names = [m for m in HEADLINE if any(m in result.metrics for _, result in found)]
     table = Table("", "n", *names, box=None, pad_edge=False)
     for name, result in found:
-        table.add_row(name, str(result.n), *(f"{result.metrics[m]:.3f}" for m in names))
+        table.add_row(name, str(result.n), *_cells(result.metrics, names))
     first = found[0][1]
-    if by_category:
+    if len(found) == 1:
         low_high = [f"{first.intervals[m][0]:.2f}-{first.intervals[m][1]:.2f}" for m in names]
         table.add_row("95 % interval", "", *low_high)
         for category, values in sorted(first.by_category.items()):
-            table.add_row(category, "", *(f"{values[m]:.3f}" if m in values else "" for m in names))
+            table.add_row(category, str(first.n_by_category[category]), *_cells(values, names))
+    if folds:
+        for name, result in found:
+            spreads = [
+                f"{result.folds[m].mean:.3f} ± {result.folds[m].sd:.3f}" if m in result.folds else "" for m in names
+            ]
+            table.add_row(f"{name} over {folds}", "", *spreads)
     console.print(table)
+    if compare:
+        _show_differences(console, found)
+    if ablate:
+        _show_verdicts(console, found)
+    _show_notes(console, first)
+
+
+def _cells(values: dict[str, float], names: list[str]) -> list[str]:
+    return [f"{values[m]:.3f}" if m in values else "" for m in names]
+
+
+def _show_differences(console, found: list) -> None:
+    (a, left), (b, right) = found
+    table = Table("metric", a, b, "difference", "95 % interval", box=None, pad_edge=False)
+    for metric, row in _differences(left, right).items():
+        if metric in HEADLINE:
+            bounds = f"{row['low']:+.3f} to {row['high']:+.3f}"
+            table.add_row(metric, f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}", bounds)
+    console.print(table)
+
+
+def _show_verdicts(console, found: list) -> None:
+    table = Table("category", "metric", "fusion", "best channel", "", "", box=None, pad_edge=False)
+    for v in _verdicts(found):
+        table.add_row(
+            v.category, v.metric, f"{v.fusion:.3f}", v.channel, f"{v.best:.3f}", "" if v.holds else "fusion is worse"
+        )
+    console.print(table)
+
+
+def _show_notes(console, first) -> None:
     console.print(f"snapshot {first.snapshot}, {first.seconds:.1f} s")
+    if first.latency_ms:
+        told = first.latency_ms
+        console.print(
+            f"a question takes {told['p50']:.1f} ms (p99 {told['p99']:.1f}), after encoding "
+            f"{told['after_encoding_p50']:.1f} ms (p99 {told['after_encoding_p99']:.1f})"
+        )
+    if first.confidence:
+        c = first.confidence
+        console.print(
+            f"confidence tells the {c.answerable} answerable questions from the {c.unanswerable} others with AUROC "
+            f"{c.auroc:.3f}; expected calibration error {c.calibration_error:.3f}"
+        )
+    if first.tuned:
+        console.print(f"Note: {first.tuned}.", soft_wrap=True)

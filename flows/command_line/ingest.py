@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -19,13 +20,19 @@ Kind = Literal["auto", "conversation", "document"]
 @options.with_session
 def ingest(
     session: options.Session,
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs.")
+    ] = None,
     kind: Annotated[Kind, typer.Option(help="What the files hold.")] = "auto",
     namespace: Annotated[
         str | None, typer.Option(help="Namespace of everything read; default from the source.")
     ] = None,
     day: Annotated[str | None, typer.Option(help="Day of arrival of new records; default today (UTC).")] = None,
     encoder: Annotated[str | None, typer.Option(help="sentence-transformers model; default the store's.")] = None,
+    extractions: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Extractions that others made of the sources; may be given again."),
+    ] = None,
     extractor: Annotated[str, typer.Option(help="rules.")] = "rules",
     force: Annotated[
         str | None, typer.Option("--force", help="Publish although a gate failed, for this reason.")
@@ -44,6 +51,9 @@ def ingest(
     if extractor != "rules":
         raise UsageError(f"--extractor {extractor!r} is not available in this version: use rules")
     params = ReadParams(kind=kind, namespace=namespace)
+    sources = sources or []
+    if not sources and (dry_run or plan or not extractions):
+        raise UsageError("give a SOURCE to ingest: a file, a folder, a quoted glob or a URL")
     if dry_run:
         found = [{"source": s.source_ref, "reader": reader_name(s, params)} for s in find_sources(sources)]
         options.print_json(found) if session.as_json else [print(f"{f['reader']:<14} {f['source']}") for f in found]
@@ -58,6 +68,7 @@ def ingest(
             sources,
             replace(around, encoder=encoder or around.encoder),
             read=params,
+            extractions=extractions or (),
             day=options.day(day, "--day"),
             force=force,
             engines=engines_of(session.profile, session.settings),

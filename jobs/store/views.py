@@ -59,12 +59,15 @@ def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
 
 def _base_view(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, files: list[str]) -> None:
     view = f"{name}_all" if name in CURRENT else name
-    if not files:
+    if not files or TABLES[name].ledger:
         con.register(f"{name}_none", TABLES[name].empty())
         source = f"{name}_none"
-    else:
+    if files:
         paths = files if lake.local else [lake.fs.unstrip_protocol(f) for f in files]
         source = f"read_parquet({_literal(paths)}, hive_partitioning = false)"  # the files hold all columns
+        if TABLES[name].ledger:  # but a ledger is never rewritten: its older files lack columns that came later
+            rows = source.replace("= false", "= false, union_by_name = true")
+            source = f"(SELECT * FROM {name}_none UNION ALL BY NAME SELECT * FROM {rows})"
     newest = f" QUALIFY row_number() OVER (PARTITION BY {NEWEST[name]} ORDER BY day DESC) = 1" if name in NEWEST else ""
     con.execute(f"CREATE VIEW {view} AS SELECT * FROM {source}{newest}")
 

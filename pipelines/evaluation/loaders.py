@@ -57,6 +57,15 @@ def load_questions(dataset: str, paths: Sequence[Path], *, categories: Iterable[
     return kept
 
 
+def load_unanswerable(dataset: str, paths: Sequence[Path]) -> list[Question]:
+    """Questions that the set says memory cannot answer: LoCoMo's adversarial ones, LongMemEval's abstentions; else none."""
+    if dataset == "locomo":
+        return [q for path in paths for q in _locomo(Path(path)) if q.category == LOCOMO_CATEGORIES[5]]
+    if dataset == "longmemeval":
+        return [q for path in paths for q in _abstentions(Path(path))]
+    return []
+
+
 def _locomo(path: Path) -> Iterator[Question]:
     for where, sample in _records(path):
         _require(sample, {"sample_id": str, "qa": list, "conversation": dict}, where, "locomo")
@@ -104,6 +113,12 @@ def _longmemeval(path: Path) -> Iterator[Question]:
         sessions = [sid for sid in record["haystack_session_ids"] if sid in gold]
         if sessions:
             yield _longmemeval_question(record, sessions)
+
+
+def _abstentions(path: Path) -> Iterator[Question]:
+    for _, record in _records(path):
+        if "_abs" in record["question_id"]:
+            yield _longmemeval_question(record, [])
 
 
 def _longmemeval_question(record: dict, sessions: list[str]) -> Question:

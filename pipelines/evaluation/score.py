@@ -22,7 +22,7 @@ from schemas.errors import UsageError
 
 Granularity = Literal["turn", "session", "passage"]
 Interval = tuple[float, float]
-KS = (1, 3, 5, 10, 30, 50)
+KS = (1, 2, 3, 5, 10, 30, 50)
 
 
 @dataclass(frozen=True)

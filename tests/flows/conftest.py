@@ -26,7 +26,7 @@ KILL_AFTER = ROOT / "tests" / "soak" / "kill_after.py"
 BUCKETS = "4"
 EXACT = (
     "turns", "documents", "memory_units", "memory_units_history", "operations", "mentions", "triples", "entities",
-    "quarantine",
+    "quarantine", "given_extractions",
 )  # fmt: skip
 THRESHOLDED = ("similar", "synonym")
 

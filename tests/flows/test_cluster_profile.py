@@ -107,15 +107,16 @@ class Running:
         }
 
 
-Start = Callable[[Path, Path, str], Running]
+Start = Callable[..., Running]
 
 
 @pytest.fixture(scope="module")
 def start(engraph_script: Path) -> Start:
     """`start(corpus, store, day)`: an ingest on Spark and Ray, under the clock of the fixture `ingest`."""
 
-    def started(corpus: Path, store: Path, day: str) -> Running:
+    def started(corpus: Path, store: Path, day: str, *more: object) -> Running:
         command = [engraph_script, "ingest", corpus, "--store", store, "--profile", "cluster", "--json", "--day", day]
+        command += more
         return Running(
             subprocess.Popen(
                 [str(a) for a in command] + ["--now", "2026-02-01T00:00:00"],
@@ -142,6 +143,19 @@ def two_days(tmp_path_factory, corpus_in, say) -> tuple[Path, Path]:
     return first.folder, second.folder
 
 
+@pytest.fixture(scope="module")
+def given(tmp_path_factory) -> Path:
+    """What others extracted from a session of the first day and from the document that the second day edits."""
+    rows = [
+        {"ref": "ann/ann-talk/s1", "granularity": "summary", "text": "Ann and Bo talk of boats and towns."},
+        {"ref": "ann/s1-2", "granularity": "fact", "text": "Ann would like a wooden boat."},
+        {"ref": "boat.md", "granularity": "fact", "subject": "Dmitri", "predicate": "bought", "object": "wooden boat"},
+    ]
+    file = tmp_path_factory.mktemp("given") / "given.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
 @dataclass(frozen=True)
 class Stores:
     """A profile's store after the first day and after the second."""
@@ -151,22 +165,22 @@ class Stores:
 
 
 @pytest.fixture(scope="module")
-def local(two_days, ingest, tmp_path_factory) -> Stores:
+def local(two_days, given, ingest, tmp_path_factory) -> Stores:
     folder = tmp_path_factory.mktemp("local")
     ingest(two_days[0], store=folder / "second", day="2026-01-05", expect=3)
     shutil.copytree(folder / "second", folder / "first")
-    ingest(two_days[1], store=folder / "second", day="2026-01-06")
+    ingest(two_days[1], "--extractions", given, store=folder / "second", day="2026-01-06")
     return Stores(folder / "first", folder / "second")
 
 
 @pytest.fixture(scope="module")
-def cluster(two_days, start: Start, tmp_path_factory) -> Iterator[Stores]:
+def cluster(two_days, given, start: Start, tmp_path_factory) -> Iterator[Stores]:
     folder = tmp_path_factory.mktemp("cluster")
     one = start(two_days[0], folder / "second", "2026-01-05").watch()
     assert one.process.returncode == 3, one.err
     assert one.json["quarantined"] == 1
     shutil.copytree(folder / "second", folder / "first")
-    two = start(two_days[1], folder / "second", "2026-01-06").watch()
+    two = start(two_days[1], folder / "second", "2026-01-06", "--extractions", given).watch()
     assert two.process.returncode == 0, two.err
     yield Stores(folder / "first", folder / "second")
     assert gone(one) == gone(two) == {}
@@ -194,6 +208,8 @@ def test_both_profiles_make_the_same_tables_of_two_days(local, cluster, differen
     )
     (found,) = sql(cli, cluster.second, counts)
     assert found["refused"] == 1 and found["again"] > 0
+    (taken,) = sql(cli, cluster.second, "SELECT count(*) AS n FROM memory_units WHERE extractor LIKE 'import:jsonl@%'")
+    assert taken["n"] == 3
     assert cli("doctor", "--store", cluster.second).code == 0
 
 

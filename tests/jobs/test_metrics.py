@@ -68,7 +68,8 @@ def scrape(collector):
 
 def test_stages_snapshot_and_recall_are_what_the_store_says(store):
     ledger.append(store, "runs", [stage(), stage(), stage(status="failed", seconds=1.0), stage("link", "skipped", 0.0)])
-    ledger.append(store, "evaluations", [evaluation(0.5), evaluation(0.1, category="temporal")])
+    others = [evaluation(0.1, category="temporal"), evaluation(0.3) | {"ranking": "memgas"}]
+    ledger.append(store, "evaluations", [evaluation(0.5) | {"ranking": "recall"}, *others])
     publish(store, 1, age_s=3600, rows={"memory_units": 7, "quarantine": 2})
     found = scrape(StoreCollector(store.url, clock=lambda: NOW))
     assert found["engraph_stage_runs_total"] == {("embed", "done"): 2, ("embed", "failed"): 1, ("link", "skipped"): 1}

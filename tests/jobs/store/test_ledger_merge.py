@@ -7,9 +7,10 @@ import datetime as dt
 import pytest
 
 from jobs.store import ledger
-from jobs.store.lake import Lake
+from jobs.store.lake import Lake, to_parquet
 from jobs.store.views import connect, scalar
 from schemas.manifest import Catalogue
+from schemas.tables import TABLES
 
 T = "evaluations"
 NOW = dt.datetime(2026, 3, 10, tzinfo=dt.UTC)
@@ -126,3 +127,14 @@ def test_a_merge_that_stops_at_any_change_loses_nothing_and_is_finished_by_the_n
             nights(lake, later)
         assert len(names(lake)) == 2, names(lake)
     assert 10 < changes < 40
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_files_written_before_a_column_existed_are_read_with_nulls(lake, newer):
+    old = TABLES[T].from_rows([row(1, NOW)]).drop_columns(["ranking"])
+    lake.write_atomic(f"ledger/{T}/20260101T000000-old.parquet", to_parquet(old))
+    if newer:
+        ledger.append(lake, T, [row(2, NOW) | {"ranking": "dense"}])
+    found = connect(lake, Catalogue()).execute(f"SELECT snapshot, ranking FROM {T} ORDER BY 1").fetchall()
+    assert found == [(1, None), (2, "dense")][: 1 + newer]
+    assert ledger.read(lake, T)["ranking"].to_pylist().count(None) == 1

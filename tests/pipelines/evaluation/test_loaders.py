@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.evaluation import load_questions
+from pipelines.evaluation import load_questions, load_unanswerable
 from pipelines.evaluation.loaders import dialogue_ids
 from schemas.errors import UsageError
 
@@ -205,3 +205,13 @@ def test_the_real_musique_file_gives_100_questions_whose_passages_are_in_its_cor
     texts = {passage["text"] for passage in corpus}
     assert len(questions) == 100
     assert all(set(q.gold_texts) <= texts and len(q.gold_texts) >= 2 for q in questions)
+
+
+def test_what_memory_cannot_answer_is_loaded_apart(tmp_path):
+    locomo = written(tmp_path, locomo_sample(qa(["D1:1"], category=5), qa(["D1:2"])), "locomo.json")
+    assert [q.query_id for q in load_unanswerable("locomo", [locomo])] == ["c-1/q1"]
+    records = [longmemeval_record(), longmemeval_record("0a1c_abs")]
+    longmemeval = written(tmp_path, records, "longmemeval.json")
+    (abstention,) = load_unanswerable("longmemeval", [longmemeval])
+    assert abstention.query_id == abstention.namespace == "0a1c_abs"
+    assert load_unanswerable("jsonl", [tmp_path / "any"]) == []
