@@ -75,8 +75,8 @@ def _literal(files: list[str]) -> str:
 
 def scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: list | None = None) -> int:
     """The one value of a query."""
-    row = con.execute(sql, parameters or []).fetchone()
-    return row[0] if row else 0
+    rows = con.execute(sql, parameters or []).fetchall()
+    return rows[0][0] if rows else 0
 
 
 def row_counts(con: duckdb.DuckDBPyConnection, catalogue: Catalogue) -> dict[str, int]:

@@ -104,6 +104,11 @@ def surface_words(text: str) -> list[str]:
     return [w for w in words if w not in STOP_WORDS]
 
 
+def stems(words: list[str]) -> list[str]:
+    """What words as `surface_words` gives them are indexed under."""
+    return _stemmer().stemWords(words)
+
+
 def stem_terms(text: str) -> list[str]:
     """The terms a text is indexed and searched under."""
-    return _stemmer().stemWords(surface_words(text))
+    return stems(surface_words(text))

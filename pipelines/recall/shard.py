@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipelines import ann, lexical
 from schemas.errors import StoreError
 
-VERSION = 3
+VERSION = 4
 ANN_ROWS = 20_000
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
