@@ -1,9 +1,9 @@
 """Write the snapshot's DuckDB file: every table as its view shows it, what macros search, the macros, comments on all of it.
 
-Everything is copied, nothing refers to another file, so that the file works alone and wherever it is carried. Rows lie in the order
-in which they are asked for: vectors by list, postings by term, edges by node. The lexical index and the vectors are those of the
-index shards, so that no text is read twice. Time and memory: one pass over the vectors in blocks, and the postings of all shards
-at once (20 bytes each). It is written anew for every snapshot: nothing that was forgotten can be left in it.
+Everything is copied, nothing refers to another file, so that the file works alone and wherever it is carried. Rows lie in the
+order in which they are asked for: vectors by list, postings by term, edges by node. The lexical index and the vectors are those
+of the index shards, so that no text is read twice. Time and memory: one pass over the vectors in blocks, and the postings of all
+shards at once (20 bytes each). It is written anew for every snapshot: nothing that was forgotten can be left in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobs.store.database import literal
 from jobs.store.lake import Lake
 from pipelines.recall import RecallShard
 from pipelines.sql import folding, macros
-from pipelines.sql.lists import BLOCK, Lists, make_lists
+from pipelines.sql.lists import BLOCK, Lists, code_words, make_lists, sign_codes
 from schemas.database import ABOUT, SEARCHED
 from schemas.errors import StoreError
 from schemas.manifest import Catalogue, DatabaseFile, Snapshot
@@ -78,7 +78,7 @@ def build(lake: Lake, catalogue: Catalogue, shards: Sequence[RecallShard], snaps
     _write_about(con, snapshot, units.dim, nprobe)
     _do(con, "USE file")
     _write_macros(con, units.dim, nprobe)
-    _write_comments(con)
+    _write_comments(con, units.dim)
     _do(con, "USE memory")
     _do(con, "DETACH file")
     con.close()
@@ -187,25 +187,25 @@ def _copy_tables(con: duckdb.DuckDBPyConnection, units: _Units) -> None:
 def _write_vectors(con: duckdb.DuckDBPyConnection, units: _Units, encoder: str) -> int:
     """`ann_lists` and `ann_vectors`, each distinct text once; returns how many lists a search looks into."""
     dim = max(units.dim, 1)
-    _do(con, f"CREATE TABLE file.ann_lists (list_id INTEGER, centre FLOAT[{dim}], size BIGINT)")
+    codes = ", ".join(f"code_{i} UBIGINT" for i in range(code_words(dim)))
     _do(
         con,
-        f"CREATE TABLE file.ann_vectors (list_id INTEGER, unit_nos INTEGER[], content_hash VARCHAR, encoder VARCHAR, "
-        f"vector FLOAT[{dim}], n_tokens INTEGER, n_windows SMALLINT)",
+        f"CREATE TABLE file.ann_vectors (vector_no INTEGER, list_id INTEGER, {codes}, unit_nos INTEGER[], content_hash VARCHAR, "
+        f"encoder VARCHAR, vector FLOAT[{dim}], n_tokens INTEGER, n_windows SMALLINT)",
     )
     texts = _Texts(con, units, encoder)
     lists = make_lists(len(texts.hashes), units.dim, lambda rows: units.vectors(texts.first[rows]))
     if len(texts.hashes):
         order = np.argsort(lists.of, kind="stable")
-        batches = (texts.batch(order[i : i + BLOCK], lists) for i in range(0, len(order), BLOCK))
+        batches = (texts.batch(i, order[i : i + BLOCK], lists) for i in range(0, len(order), BLOCK))
         con.register("vectors_sorted", pa.RecordBatchReader.from_batches(texts.schema, batches))
-        _do(con, "INSERT INTO file.ann_vectors FROM vectors_sorted")
+        _do(con, "INSERT INTO file.ann_vectors BY NAME FROM vectors_sorted")
         con.unregister("vectors_sorted")
-        _insert_lists(con, lists)
+    _insert_lists(con, lists, dim)
     _do(
         con,
-        f"INSERT INTO file.ann_vectors SELECT NULL, NULL, e.content_hash, e.encoder, "
-        f"list_transform(e.vector::FLOAT[], lambda x: round(x, {ROUNDING}))::FLOAT[{dim}], e.n_tokens, e.n_windows "
+        f"INSERT INTO file.ann_vectors BY NAME SELECT e.content_hash, e.encoder, "
+        f"list_transform(e.vector::FLOAT[], lambda x: round(x, {ROUNDING}))::FLOAT[{dim}] AS vector, e.n_tokens, e.n_windows "
         "FROM embeddings e WHERE e.encoder = ? AND len(e.vector::FLOAT[]) = ? "
         "AND e.content_hash NOT IN (SELECT v.content_hash FROM file.ann_vectors v) ORDER BY e.content_hash",
         [encoder, dim],
@@ -213,13 +213,17 @@ def _write_vectors(con: duckdb.DuckDBPyConnection, units: _Units, encoder: str) 
     return lists.nprobe
 
 
-def _insert_lists(con: duckdb.DuckDBPyConnection, lists: Lists) -> None:
-    centres = pa.FixedSizeListArray.from_arrays(pa.array(lists.centres.ravel()), lists.centres.shape[1])
-    sizes = pa.array(np.bincount(lists.of, minlength=len(lists.centres)).astype(np.int64))
-    numbers = pa.array(np.arange(len(lists.centres), dtype=np.int32))
-    con.register("centres", pa.table({"list_id": numbers, "centre": centres, "size": sizes}))
-    _do(con, "INSERT INTO file.ann_lists FROM centres ORDER BY list_id")
-    con.unregister("centres")
+def _insert_lists(con: duckdb.DuckDBPyConnection, lists: Lists, dim: int) -> None:
+    n = len(lists.centres)
+    centres = pa.FixedSizeListArray.from_arrays(pa.array(lists.centres.ravel(), pa.float32()), dim)
+    sizes = pa.array(np.bincount(lists.of, minlength=n).astype(np.int64))
+    _create(
+        con,
+        "ann_lists",
+        pa.table({"list_id": pa.array(np.arange(n, dtype=np.int32)), "centre": centres, "size": sizes}),
+    )
+    mean = pa.FixedSizeListArray.from_arrays(pa.array(lists.mean, pa.float32()), dim)
+    _create(con, "ann_mean", pa.table({"mean": mean}))
 
 
 class _Texts:
@@ -235,13 +239,14 @@ class _Texts:
             "SELECT content_hash, min(n_tokens)::INTEGER AS n_tokens, min(n_windows)::SMALLINT AS n_windows "
             "FROM embeddings WHERE encoder = ? GROUP BY ALL ORDER BY content_hash",
             [encoder],
-        ).to_arrow_table()
-        at = np.searchsorted(np.array(told["content_hash"].to_pylist(), "S32"), self.hashes)
-        self._tokens, self._windows = (told[c].take(pa.array(at)).combine_chunks() for c in ("n_tokens", "n_windows"))
+        ).fetchnumpy()
+        at = np.searchsorted(np.asarray(told["content_hash"]).astype("S32"), self.hashes)
+        self._tokens, self._windows = (pa.array(np.asarray(told[c])[at]) for c in ("n_tokens", "n_windows"))
 
     @property
     def schema(self) -> pa.Schema:
         plain = {
+            "vector_no": pa.int32(),
             "list_id": pa.int32(),
             "unit_nos": pa.list_(pa.int32()),
             "content_hash": pa.string(),
@@ -249,16 +254,17 @@ class _Texts:
             "vector": pa.list_(pa.float32(), self.units.dim),
             "n_tokens": pa.int32(),
             "n_windows": pa.int16(),
-        }
+        } | {f"code_{i}": pa.uint64() for i in range(code_words(self.units.dim))}
         return pa.schema(list(plain.items()))
 
-    def batch(self, rows: np.ndarray, lists: Lists) -> pa.RecordBatch:
-        """Rows of `ann_vectors`."""
+    def batch(self, begin: int, rows: np.ndarray, lists: Lists) -> pa.RecordBatch:
+        """Rows of `ann_vectors` from number `begin` on."""
         starts, ends = self._ends[rows], self._ends[rows + 1]
         members = [self._members[a:b] for a, b in zip(starts, ends, strict=True)]
         offsets = np.append(0, np.cumsum(ends - starts)).astype(np.int32)
         vectors = np.round(self.units.vectors(self.first[rows]), ROUNDING)
         columns = [
+            pa.array(np.arange(begin, begin + len(rows), dtype=np.int32)),
             pa.array(lists.of[rows].astype(np.int32)),
             pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(members))),
             pa.array(self.hashes[rows].astype("U32").tolist()),
@@ -266,6 +272,7 @@ class _Texts:
             pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.units.dim),
             self._tokens.take(pa.array(rows)),
             self._windows.take(pa.array(rows)),
+            *(pa.array(code) for code in sign_codes(vectors, lists.mean).T),
         ]
         return pa.record_batch(columns, schema=self.schema)
 
@@ -419,12 +426,15 @@ def _write_macros(con: duckdb.DuckDBPyConnection, dim: int, nprobe: int) -> None
         _do(con, f"COMMENT ON MACRO TABLE {macro.name} IS {literal(macro.comment)}")
 
 
-def _write_comments(con: duckdb.DuckDBPyConnection) -> None:
+def _write_comments(con: duckdb.DuckDBPyConnection, dim: int) -> None:
     """What `schemas` says of tables and columns, where clients show it."""
     units = TABLES["memory_units"]
     placed = [SEARCHED["bm25_postings"].columns.field(c) for c in ("unit_no", "scope_no")]
     for name, table in {**TABLES, **SEARCHED, **ABOUT}.items():
         _comment(con, name, table.row, list(table.columns))
+    for i in range(code_words(max(dim, 1))):
+        doc = f"signs of components {64 * i} to {64 * i + 63} of the vector less the mean, the first in the highest bit"
+        _do(con, f"COMMENT ON COLUMN ann_vectors.code_{i} IS {literal(doc)}")
     _comment(con, "memory_units_history", "one version of one unit, ended ones too", list(units.columns))
     _comment(con, "past_units", "one version of one unit that has ended", list(units.columns))
     _comment(con, "unit_rows", "one current unit with its number in this file", [*placed, *units.columns])

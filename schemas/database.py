@@ -46,6 +46,7 @@ SEARCHED: dict[str, TableSchema] = {
         _table(
             "ann_vectors",
             "one vector of one distinct text, sorted by list",
+            column("vector_no", pa.int32(), "number of the vector in this file; null where list_id is", nullable=True),
             column("list_id", pa.int32(), "the list; null where no current unit has this text", nullable=True),
             column("unit_nos", pa.list_(pa.int32()), "units with this text, as in unit_rows", nullable=True),
             column("content_hash", pa.string(), "128-bit hash of the text"),
@@ -53,6 +54,11 @@ SEARCHED: dict[str, TableSchema] = {
             column("vector", pa.list_(pa.float32(), 1), "unit-norm vector, rounded to four decimals"),
             column("n_tokens", pa.int32(), "length of the text in the encoder's tokens"),
             column("n_windows", pa.int16(), "windows that a longer text was split into"),
+        ),
+        _table(
+            "ann_mean",
+            "the mean of the vectors, to which their signs are taken",
+            column("mean", pa.list_(pa.float32(), 1), "mean of every component"),
         ),
         _table(
             "bm25_scopes",

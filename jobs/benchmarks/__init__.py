@@ -1,9 +1,10 @@
 """Measurements, each beside a peer in the same run: `run` gives rows, `as_markdown` a table of them.
 
-embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency on a store
-beside a plain scan. ann: one index beside its peers. cluster: the profile `cluster` beside `local`. scale: every
-stage at growing sizes, with growth exponents. Every row carries the date, the commit and the machine, without which a figure means
-nothing; the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
+sql: what a bare DuckDB gets out of a snapshot's file. embed: sentences per second beside SentenceTransformer. ingest: the whole
+command at growing sizes. recall: latency on a store beside a plain scan. ann: one index beside its peers. cluster: the profile
+`cluster` beside `local`. scale: every stage at growing sizes, with growth exponents. Every row carries the date, the commit and
+the machine, without which a figure means nothing; the table says them once. Kinds are imported when asked for, so that measuring
+an ingest does not load torch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from schemas.settings import Settings
 
 __all__ = ["CAPTION", "KINDS", "as_markdown", "caption", "for_people", "run"]
 
-KINDS = ("embed", "ingest", "recall", "ann", "cluster", "scale")
+KINDS = ("embed", "ingest", "recall", "ann", "cluster", "scale", "sql")
 CAPTION = ("measured", "date", "commit", "machine")
 
 
@@ -77,6 +78,10 @@ def _measure(kind: str, data: Path | None, limit: int | None, store: str | None,
         if store is None:
             raise UsageError("bench recall measures a store: name it with --store")
         return recall.measure(store, data, limit or recall.QUESTIONS, progress=progress)
+    if kind == "sql":
+        from jobs.benchmarks import sql
+
+        return sql.measure(data, limit, progress=progress)
     from jobs.benchmarks import cluster
 
     if data is not None:

@@ -2,7 +2,7 @@
 
 Unlike the indexes of `pipelines.ann` the lists hold whole vectors, once each: DuckDB has no codes and no replicas, but skips what
 it need not read. How many lists a question looks into is measured on the vectors themselves: a sample of them, each asking for
-its ten nearest others. Training costs 10 * 32 * nlist^2 * dim multiply-adds, assignment n * nlist * dim, measuring PROBES * n * dim.
+its ten nearest others. Training costs 320 * nlist^2 * dim multiply-adds, assignment n * nlist * dim, measuring 200 * n * dim.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FLAT_ROWS = 5_000  # below this one list is scanned whole in a few milliseconds
 LIST_ROWS = 150
 TRAIN_ROWS = 32  # a list, for k-means
 BLOCK = 65_536
-PROBES, NEAREST, TARGET = 200, 10, 0.97  # real questions lie a little further off than vectors of the store itself
+PROBES, NEAREST, TARGET = 200, 10, 0.99  # codes are cheap to compare, so the lists may cost little of the recall
 
 Rows = Callable[[np.ndarray], np.ndarray]
 """Vectors f32 [m, dim] of m row numbers, ascending."""
@@ -27,9 +27,10 @@ Rows = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Lists:
-    """`centres` [nlist, dim], the list of each vector, and how many lists to look into."""
+    """`centres` [nlist, dim], the `mean` of all vectors, the list of each vector, and how many lists to look into."""
 
     centres: np.ndarray
+    mean: np.ndarray
     of: np.ndarray
     nprobe: int
 
@@ -37,8 +38,8 @@ class Lists:
 def make_lists(n: int, dim: int, rows: Rows) -> Lists:
     """Lists of n vectors."""
     if n < FLAT_ROWS:
-        centre = rows(np.arange(n)).mean(axis=0, keepdims=True) if n else np.zeros((0, dim), np.float32)
-        return Lists(centre.astype(np.float32), np.zeros(n, np.int32), 1)
+        mean = rows(np.arange(n)).mean(axis=0) if n else np.zeros(max(dim, 1), np.float32)
+        return Lists(mean[None][: min(n, 1)], mean, np.zeros(n, np.int32), 1)
     nlist = min(n // LIST_ROWS, int(4 * n**0.5))
     sample = rows(np.linspace(0, n - 1, min(n, TRAIN_ROWS * nlist)).astype(np.int64))
     backend = choose_backend((10 * len(sample) + n) * nlist * dim)
@@ -49,7 +50,7 @@ def make_lists(n: int, dim: int, rows: Rows) -> Lists:
         block = np.arange(start, min(start + BLOCK, n))
         of[block] = searcher.search(np.ascontiguousarray(rows(block)), 1)[1][:, 0]
     centres = trained.reconstruct_n(0, nlist)
-    return Lists(centres, of, _nprobe(centres, of, rows))
+    return Lists(centres, sample.mean(axis=0), of, _nprobe(centres, of, rows))
 
 
 def _nprobe(centres: np.ndarray, of: np.ndarray, rows: Rows) -> int:
@@ -67,3 +68,16 @@ def _nprobe(centres: np.ndarray, of: np.ndarray, rows: Rows) -> int:
     place = np.argsort(np.argsort(-(queries @ centres.T), axis=1, kind="stable"), axis=1)  # of each list, 0 the nearest
     needed = np.take_along_axis(place, of[ids], 1)[ids != asked[:, None]]
     return int(np.quantile(needed, TARGET, method="higher")) + 1
+
+
+def code_words(dim: int) -> int:
+    """64-bit words of the signs of `dim` components."""
+    return -(-dim // 64)
+
+
+def sign_codes(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """uint64 [n, code_words(dim)]: whether each component is above its mean, the first one in the highest bit of the first word."""
+    words = code_words(vectors.shape[1])
+    bits = np.zeros((len(vectors), 64 * words), bool)
+    bits[:, : vectors.shape[1]] = vectors > mean
+    return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)

@@ -11,6 +11,23 @@ from schemas.database import Macro
 _LEAVES = "('turn', 'sentence')"
 _DERIVED = "('summary', 'keywords', 'fact', 'note', 'qa')"
 
+_DEEPEST = 3  # what is made from a unit is a fact or a summary of it; nothing is made of those yet
+
+
+def _walk(name: str, direction: str) -> str:
+    """CTE of the units that derived_from edges lead to: (id, depth)."""
+    levels, before = [], "l.node = unit_id"
+    for depth in range(1, _DEEPEST + 1):
+        found = f"SELECT DISTINCT l.other AS id, {depth} AS depth FROM links l"
+        levels.append(
+            f"{name}{depth} AS MATERIALIZED "
+            f"({found} WHERE {before} AND l.relation = 'derived_from' AND l.direction = '{direction}')"
+        )
+        before = f"l.node IN (SELECT p.id FROM {name}{depth} p)"
+    every = " UNION ALL ".join(f"SELECT * FROM {name}{depth}" for depth in range(1, _DEEPEST + 1))
+    return ",\n".join([*levels, f"{name} AS (SELECT w.id, min(w.depth) AS depth FROM ({every}) w GROUP BY w.id)"])
+
+
 ORIGIN = (
     Macro(
         "lineage",
@@ -18,20 +35,12 @@ ORIGIN = (
         "a unit (depth 0), the sources it was made from and what was made from it: "
         "(depth, direction, kind, id, granularity, relation, start, end, text)",
         f"""
-WITH RECURSIVE me AS MATERIALIZED (SELECT u.* FROM memory_units u WHERE u.unit_id = unit_id),
+WITH me AS MATERIALIZED (
+    SELECT u.unit_id, u.namespace, u.granularity, u.source_spans FROM memory_units u WHERE u.unit_id = unit_id
+),
 spans AS MATERIALIZED (SELECT unnest(m.source_spans, recursive := true) FROM me m),
-up AS (
-    SELECT m.unit_id AS id, 0 AS depth FROM me m
-    UNION
-    SELECT l.other, w.depth + 1 FROM up w JOIN links l ON l.node = w.id
-    WHERE l.relation = 'derived_from' AND l.direction = 'out' AND w.depth < 8
-),
-down AS (
-    SELECT m.unit_id AS id, 0 AS depth FROM me m
-    UNION
-    SELECT l.other, w.depth + 1 FROM down w JOIN links l ON l.node = w.id
-    WHERE l.relation = 'derived_from' AND l.direction = 'in' AND w.depth < 8
-),
+{_walk("up", "out")},
+{_walk("down", "in")},
 resting AS (
     SELECT DISTINCT u.unit_id AS id, CASE WHEN u.granularity IN {_DERIVED} THEN 'cites' ELSE 'contains' END AS relation
     FROM (SELECT x.unit_id, x.granularity, unnest(x.source_spans) AS span FROM memory_units x

@@ -1,19 +1,26 @@
 """ann_search, lexical_search and hybrid_search.
 
-`ann_search` scans the `nprobe` lists whose centres are nearest (inverted file, as in `pipelines.ann`); `ann_vectors` is sorted by
-list, so that only their row groups are read. `lexical_search` is BM25 as `pipelines.lexical.bm25` computes it: document frequency
-and length are those of the collection that was asked, all current units or one granularity or namespace of them. `hybrid_search`
-adds reciprocal ranks of both (Cormack, Clarke and Buettcher 2009).
+`ann_search` looks into the `nprobe` lists whose centres are nearest (inverted file): it compares the signs of all components
+there, less their means (64 of them in one XOR: 0.05 us a vector where DuckDB's inner product takes 1.2), and then the nearest
+`POOLED` vectors exactly. `ann_vectors` is sorted by list, so that only their row groups are read. `lexical_search` is BM25 as
+`pipelines.lexical.bm25` computes it: document frequency and length are those of the collection that was asked, all current units
+or one granularity or namespace of them. `hybrid_search` adds reciprocal ranks of both (Cormack, Clarke and Buettcher 2009).
 """
 
 from __future__ import annotations
 
 from pipelines import lexical
+from pipelines.sql.folding import ASCII_WORD
+from pipelines.sql.lists import code_words
 from schemas.database import Macro
 
-WORD = r"[\p{L}\p{N}]+(?:''[\p{L}\p{N}]+)?"
+WORD = f"{ASCII_WORD}+(?:''{ASCII_WORD}+)?"
+CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CJK = r"[\x{3040}-\x{30ff}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{ac00}-\x{d7af}]"
 RRF = 60  # of the paper
+POOLED = (
+    250  # vectors that are compared exactly, for 10 hits: 200 held 0.973 of the ten nearest of 100,000 MiniLM vectors
+)
 POOL = 50  # hits of each kind that are fused, at least
 
 
@@ -23,18 +30,32 @@ def search_macros(dim: int, nprobe: int) -> list[Macro]:
 
 
 def _dense(dim: int, nprobe: int) -> list[Macro]:
+    words = code_words(dim)
+    code = ", ".join(f"c.bits[{64 * i + 1}:{64 * i + 64}]::BIT::UBIGINT AS code_{i}" for i in range(words))
+    apart = " + ".join(f"bit_count(xor(v.code_{i}, a.code_{i}))::INTEGER" for i in range(words))
     ann = Macro(
         "ann_search",
         f"vec, k := 10, nprobe := {nprobe}",
         "the k units nearest to a vector by inner product, looked for in nprobe lists: (unit_id, score)",
         f"""
-WITH asked AS MATERIALIZED (SELECT vec::FLOAT[{dim}] AS q),
+WITH given AS MATERIALIZED (SELECT vec::FLOAT[{dim}] AS q),
+asked AS MATERIALIZED (
+    SELECT c.q, {code} FROM (
+        SELECT g.q, rpad(array_to_string(list_transform(list_zip(g.q::FLOAT[], m.mean::FLOAT[]),
+            lambda x: CASE WHEN x[1] > x[2] THEN '1' ELSE '0' END), ''), {64 * words}, '0') AS bits
+        FROM given g, ann_mean m
+    ) c
+),
 probed AS MATERIALIZED (
-    SELECT l.list_id FROM ann_lists l, asked a ORDER BY array_inner_product(l.centre, a.q) DESC LIMIT nprobe
+    SELECT l.list_id FROM ann_lists l, given g ORDER BY array_inner_product(l.centre, g.q) DESC, l.list_id LIMIT nprobe
+),
+near AS MATERIALIZED (
+    SELECT v.vector_no FROM ann_vectors v, asked a WHERE v.list_id IN (SELECT p.list_id FROM probed p)
+    ORDER BY {apart}, v.vector_no LIMIT greatest({POOLED}, {POOLED // 10} * k)
 ),
 texts AS MATERIALIZED (
-    SELECT v.unit_nos, array_inner_product(v.vector, a.q) AS score FROM ann_vectors v, asked a
-    WHERE v.list_id IN (SELECT p.list_id FROM probed p) ORDER BY score DESC LIMIT k
+    SELECT v.unit_nos, array_inner_product(v.vector, g.q) AS score FROM ann_vectors v, given g
+    WHERE v.vector_no IN (SELECT n.vector_no FROM near n) ORDER BY score DESC, v.vector_no LIMIT k
 )
 SELECT u.unit_id, t.score
 FROM (SELECT unnest(x.unit_nos) AS unit_no, x.score FROM texts x) t JOIN unit_rows u ON u.unit_no = t.unit_no
@@ -71,13 +92,15 @@ def _lexical() -> list[Macro]:
         "text",
         "what a text is searched under: (term, weight); words that are not in lexicon as they are written",
         f"""
-WITH characters AS (
-    SELECT unnest(c.all_) AS written, generate_subscripts(c.all_, 1) AS i
-    FROM (SELECT regexp_extract_all(nfc_normalize(text::VARCHAR), '(?s).') AS all_) c
+WITH written AS MATERIALIZED (SELECT translate(nfc_normalize(text::VARCHAR), '{CAPITALS}', '{CAPITALS.lower()}') AS line),
+odd AS (SELECT unnest(regexp_extract_all(w.line, '[^\x00-\x7f]')) AS written FROM written w),
+folds AS (
+    SELECT list(f.written || f.folded) AS all_ FROM bm25_folding f WHERE f.written IN (SELECT o.written FROM odd o)
 ),
 line AS (
-    SELECT string_agg(coalesce(f.folded, c.written), '' ORDER BY c.i) AS folded
-    FROM characters c LEFT JOIN bm25_folding f ON f.written = c.written
+    SELECT coalesce(
+        list_reduce(f.all_, lambda a, x: replace(a, substring(x, 1, 1), substring(x, 2)), w.line), w.line) AS folded
+    FROM written w, folds f
 ),
 words AS (SELECT unnest(regexp_extract_all(l.folded, '{WORD}')) AS word FROM line l),
 surfaces AS (
