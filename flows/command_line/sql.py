@@ -28,7 +28,7 @@ def sql(
     from jobs.store.reader import open_store
 
     with open_store(session.store, snapshot=snapshot) as opened:
-        con = opened.connect()
+        con = opened.connect(read_only=True)
         try:
             statements = con.extract_statements(query)
             if len(statements) != 1 or statements[0].type not in (
@@ -38,7 +38,7 @@ def sql(
                 raise UsageError("only one SELECT can be run here; the store is read-only through SQL")
             rows = con.sql(query).to_arrow_table()
         except duckdb.Error as problem:
-            raise UsageError(f"SQL: {str(problem).splitlines()[0]}") from None
+            raise UsageError(f"SQL: {_why(problem)}") from None
     if write_to:
         pq.write_table(rows, write_to)
     if session.as_json:
@@ -48,6 +48,16 @@ def sql(
     else:
         _show(rows)
     return 0
+
+
+def _why(problem: Exception) -> str:
+    """The first line of DuckDB's message; of what is refused here on purpose, that it is."""
+    line = str(problem).splitlines()[0]
+    if line.startswith("Permission Error") or "configuration has been locked" in line or "read-only mode" in line:
+        return (
+            f"not allowed here ({line}): this reads the store's tables and nothing else; --write-to writes the result"
+        )
+    return line
 
 
 def _show(rows) -> None:

@@ -46,6 +46,14 @@ def read(lake: Lake, table: str) -> pa.Table:
     return _read(lake, table, files(lake, table))
 
 
+def dataset(lake: Lake, table: str) -> ds.Dataset:
+    """All rows of a ledger table, read when they are asked for."""
+    paths = files(lake, table)
+    if not paths:
+        return ds.dataset(TABLES[table].empty())
+    return ds.dataset(paths, schema=TABLES[table].schema, format="parquet", filesystem=lake.fs)
+
+
 def _read(lake: Lake, table: str, paths: list[str]) -> pa.Table:
     if not paths:
         return TABLES[table].empty()

@@ -83,8 +83,8 @@ GRAPH = (
     Macro(
         "paths",
         "a, b, hops := 3",
-        f"ways of at most {MOST} hops from one unit or entity to another, shortest first, then by the product of weights, each 1 at "
-        f"most: (hops, strength, nodes, relations); the {BEAM} strongest are followed",
+        f"ways of at most {MOST} hops from one unit or entity to another, shortest first, then by the product of weights: "
+        f"(hops, strength, nodes, relations); the {BEAM} strongest are followed",
         _paths(),
     ),
 )
