@@ -127,8 +127,8 @@ class Store:
         return views.connect(self.lake, self.catalogue).sql(f"SELECT * FROM {name}").to_arrow_table()
 
     def connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        """DuckDB with the tables and macros of the snapshot's file, `embed(text)` and the table macro `recall(text, k := 10, namespace,
-        granularity)`. New tables are made in memory.
+        """DuckDB with the tables and macros of the snapshot's file, `embed(text)` and the table macro `recall(text, k := 10,
+        namespace := NULL, granularity := NULL)`. New tables are made in memory.
 
         read_only: for SQL that others write. No file, extension, setting or other database can be reached through it.
 

@@ -64,9 +64,8 @@ def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
 def _in_memory() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
-    con.execute(
-        "SET python_enable_replacements = false"
-    )  # a name is a table of the store, never a variable of the caller
+    con.execute("SET enable_progress_bar = false")  # it would be drawn on stdout
+    con.execute("SET python_enable_replacements = false")  # a name is a table, never a variable of the caller
     return con
 
 
