@@ -23,6 +23,7 @@ from jobs.run import Run
 from jobs.store import database, views
 from jobs.store.database import literal
 from jobs.store.lake import Lake
+from pipelines.lexical import common_words
 from pipelines.recall import RecallShard
 from pipelines.sql import folding, macros
 from pipelines.sql.lists import BLOCK, Lists, code_words, make_lists, sign_codes
@@ -282,7 +283,7 @@ def _write_lexical(con: duckdb.DuckDBPyConnection, units: _Units) -> None:
     found = [shard.lexical.everything() for shard in units.shards]
     terms = sorted(set().union(*(p.terms for p in found)))
     number = {term: i for i, term in enumerate(terms)}
-    lexicon = {surface: stem for p in found for surface, stem in p.lexicon.items()}
+    lexicon = common_words(number) | {surface: stem for p in found for surface, stem in p.lexicon.items()}
     lengths = np.zeros(units.n, np.int32)
     pieces = []
     for i, p in enumerate(found):

@@ -16,7 +16,7 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from jobs.build_indexes import open_shard
-from jobs.store import database, snapshots, views
+from jobs.store import database, snapshots, staging, views
 from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.recall import Answer, Hit, Query, Recall, RecallParams, RecallShard
@@ -60,6 +60,7 @@ class Store:
         self.info = snapshots.open_store(self.lake)
         self.snapshot = _choose(self.lake, snapshot, as_of)
         self.catalogue = self.snapshot.catalogue()
+        self._staged: list[str] = []
         self._pin = snapshots.pin(self.lake, self.snapshot.number)
         self._cache = None if self.lake.local else tempfile.TemporaryDirectory(prefix="engraph-index-")
 
@@ -70,7 +71,9 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the snapshot."""
+        """Let go of the snapshot. Connections stay usable; what they write back is taken in once they are closed too."""
+        while self._staged:
+            staging.discard_empty(self.lake, self._staged.pop())
         if self._pin:
             with contextlib.suppress(OSError, StoreError):
                 self.lake.remove(self._pin)
@@ -130,12 +133,15 @@ class Store:
         """DuckDB with the tables and macros of the snapshot's file, `embed(text)` and the table macro `recall(text, k := 10,
         namespace := NULL, granularity := NULL)`. New tables are made in memory.
 
+        `INSERT INTO feedback`, `corrections` and `facts` is kept and taken in by the next ingest after the connection is closed,
+        where the store is a folder that can be written to. Nothing else of the store can be changed.
+
         read_only: for SQL that others write. No file, extension, setting or other database can be reached through it.
 
         Raises:
             StoreError: the file is not there, or is not the one that was published.
         """
-        con = self._connect()
+        con = self._connect(read_only)
         question = ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"]
         if self._dim:  # a snapshot of nothing but refused records has no vectors
             _register(con, "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{self._dim}]")
@@ -145,12 +151,20 @@ class Store:
             views.seal(con)
         return con
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         cache = Path(self._cache.name) if self._cache else None
         file = database.local_copy(self.lake, self.snapshot, cache)
         if file is None:  # a snapshot of an earlier version: its tables, without macros
             return views.connect(self.lake, self.catalogue)
-        return views.connect_file(self.lake, file)
+        con = views.connect_file(self.lake, file)
+        if not read_only and self.lake.local:
+            name = staging.attach(self.lake, con, self.snapshot.number)
+            if name is not None:
+                self._staged.append(name)
+                views.search(con, (staging.CATALOG, views.STORE))
+                for table in staging.TABLES:
+                    con.unregister(table)  # the ledger's, in whose place rows are staged
+        return con
 
     @property
     def _dim(self) -> int:

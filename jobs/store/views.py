@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -76,11 +77,17 @@ def connect_file(lake: Lake, file: Path) -> duckdb.DuckDBPyConnection:
     """
     con = _in_memory()
     con.execute(f"ATTACH {literal(str(file))} AS {STORE} (READ_ONLY)")
-    con.execute(f"SET search_path = 'memory.main,{STORE}.main'")
+    search(con, (STORE,))
     for name, table in TABLES.items():
         if table.ledger:
             con.register(name, ledger.dataset(lake, name))
     return con
+
+
+def search(con: duckdb.DuckDBPyConnection, catalogs: Sequence[str]) -> None:
+    """Where names are looked up, after memory."""
+    path = ",".join(f"{c}.main" for c in ("memory", *catalogs))
+    con.execute(f"SET search_path = '{path}'")
 
 
 def seal(con: duckdb.DuckDBPyConnection) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container
 from functools import lru_cache
 
 import Stemmer
+import wordfreq
 
 LANGUAGE = "english"
+COMMON = 50_000
 STOP_WORDS = frozenset(
     [
         "a",
@@ -90,6 +93,12 @@ _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 @lru_cache(maxsize=1)
 def _stemmer() -> Stemmer.Stemmer:
     return Stemmer.Stemmer(LANGUAGE)
+
+
+def common_words(stems_known: Container[str]) -> dict[str, str]:
+    """word -> stem of the COMMON most frequent English words whose stem is known: questions are asked in forms that no text had."""
+    words = list(dict.fromkeys(w for line in wordfreq.top_n_list("en", COMMON) for w in surface_words(line)))
+    return {word: stem for word, stem in zip(words, stems(words), strict=True) if stem in stems_known}
 
 
 def surface_words(text: str) -> list[str]:

@@ -147,7 +147,10 @@ def test_a_question_falls_into_the_same_words_in_sql(con, text):
 def test_the_lexicon_says_what_each_word_is_indexed_under(con, opened):
     units = opened.table("memory_units")["text"].to_pylist()
     wanted = {word: stem_terms(word)[0] for text in units for word in surface_words(text)}
-    assert dict(con.execute("SELECT surface, stem FROM lexicon").fetchall()) == wanted
+    lexicon = dict(con.execute("SELECT surface, stem FROM lexicon").fetchall())
+    assert lexicon.items() >= wanted.items()
+    assert set(lexicon.values()) == set(wanted.values())  # common words are there where their stem is
+    assert all(stem == stem_terms(word)[0] for word, stem in lexicon.items())
 
 
 def test_ann_search_finds_the_nearest(con, opened):
@@ -388,8 +391,9 @@ def test_nothing_of_a_forgotten_namespace_is_in_the_next_file(copied, cli):
         namespace = sorted(opened.namespaces())[0]
     assert cli("forget", "namespace", namespace, "--yes", "--store", store).code == 0
     with bare(file_of(store, 2)) as con:
+        said = "data_type = 'VARCHAR' OR column_name = 'source_spans'"
         texts = con.execute(
-            "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND (data_type = 'VARCHAR' OR column_name = 'source_spans')"
+            f"SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND ({said})"
         ).fetchall()
         held = [
             f"{table}.{column}"
