@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from jobs.groups import latest
@@ -107,7 +108,7 @@ def _corrections(run: Run, one: Staged) -> list[dict]:
     last = {row["unit_id"]: row for row in one.rows["corrections"]}
     lines = []
     for table, key in (("turns", "turn_id"), ("documents", "document_id")):
-        where = ds.field(key).isin(list(last))
+        where = ds.field(key).isin(pa.array(list(last), pa.string()))
         rows = run.lake.read(table, run.catalogue.select(table), where=where)
         for row in latest(rows, key).to_pylist() if rows.num_rows else ():
             text = last.pop(row[key])["text"]

@@ -129,14 +129,15 @@ class Store:
             raise UsageError(f"no table {name!r}: there are {', '.join(sorted(TABLES))} and memory_units_history")
         return views.connect(self.lake, self.catalogue).sql(f"SELECT * FROM {name}").to_arrow_table()
 
-    def connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    def connect(self, *, read_only: bool = False, sealed: bool | None = None) -> duckdb.DuckDBPyConnection:
         """DuckDB with the tables and macros of the snapshot's file, `embed(text)` and the table macro `recall(text, k := 10,
         namespace := NULL, granularity := NULL)`. New tables are made in memory.
 
         `INSERT INTO feedback`, `corrections` and `facts` is kept and taken in by the next ingest after the connection is closed,
         where the store is a folder that can be written to. Nothing else of the store can be changed.
 
-        read_only: for SQL that others write. No file, extension, setting or other database can be reached through it.
+        read_only: for SQL that others write; nothing is kept of what it writes. sealed (by default what read_only is): no file,
+        extension, setting or other database can be reached.
 
         Raises:
             StoreError: the file is not there, or is not the one that was published.
@@ -147,7 +148,7 @@ class Store:
             _register(con, "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{self._dim}]")
         _register(con, "recall_hits", self._hits_arrow, question, HIT_SQL)
         con.execute(RECALL_MACRO)
-        if read_only:
+        if read_only if sealed is None else sealed:
             views.seal(con)
         return con
 

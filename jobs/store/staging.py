@@ -1,7 +1,7 @@
 """Staging: what connections write back in SQL, until the next ingest takes it in.
 
-Each connection that may write has a small DuckDB file of its own in `written-back/`, attached beside the snapshot: three tables with
-constraints, so that INSERT says at once what is wrong, and a write-ahead log, so that a kill loses nothing that was committed.
+Each connection that may write has a small DuckDB file of its own in `written-back/`, attached beside the snapshot: three tables
+with constraints, so that INSERT says at once what is wrong, and a write-ahead log, so that a kill loses nothing that was committed.
 A file that its connection still holds is taken when it lets go. One without rows is removed.
 """
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import engraph
@@ -139,6 +140,8 @@ def test_lexical_search_in_a_namespace_counts_words_there_only(con, opened):
 @settings(max_examples=60)
 @given(st.text(ASSIGNED, max_size=60) | st.text("aAéÉßſKﬁ’'_-. 東京都ひらABz\u0301०", max_size=40))
 def test_a_question_falls_into_the_same_words_in_sql(con, text):
+    composed = unicodedata.normalize("NFC", text)
+    assume(unicodedata.normalize("NFKC", text) == "".join(unicodedata.normalize("NFKC", c) for c in composed))
     lexicon = dict(con.execute("SELECT surface, stem FROM lexicon").fetchall())
     wanted = Counter(lexicon.get(word, word) for word in surface_words(text))
     assert dict(con.execute("SELECT term, weight FROM query_terms(?)", [text]).fetchall()) == wanted
@@ -403,3 +406,73 @@ def test_nothing_of_a_forgotten_namespace_is_in_the_next_file(copied, cli):
             ).fetchall()[0][0]
         ]
     assert held == []
+
+
+# -- writing back --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_back_is_taken_in_by_the_next_ingest_once(copied, ingest, cli):
+    corpus, store = copied
+    with engraph.open(store) as opened:
+        con = opened.connect()
+        turn, before = con.execute(
+            "SELECT unit_id, text FROM memory_units WHERE granularity = 'turn' LIMIT 1"
+        ).fetchall()[0]
+        con.execute("INSERT INTO feedback (unit_id, query, verdict) VALUES (?, 'why?', 'wrong')", [turn])
+        con.execute("INSERT INTO corrections (unit_id, text) VALUES (?, 'I keep seventeen otters in Antwerp.')", [turn])
+        con.execute("INSERT INTO corrections (unit_id, text) VALUES ('nobody/1', 'x')")
+        con.execute("INSERT INTO facts (namespace, text) VALUES ('zoo', 'The zebra is called Marzipan.')")
+        con.close()
+    for expected in (3, 0):
+        ingest(corpus.folder, store=store, day="2026-01-06", expect=expected)
+    assert not list((store / "written-back").iterdir())
+    with engraph.open(store) as opened:
+        con = opened.connect(read_only=True)
+        assert con.execute("SELECT unit_id, query, verdict FROM feedback").fetchall() == [(turn, "why?", "wrong")]
+        versions = con.execute(
+            "SELECT text FROM memory_units_history WHERE unit_id = ? ORDER BY version", [turn]
+        ).fetchall()
+        assert [t for (t,) in versions] == [before, f"{before.split(': ')[0]}: I keep seventeen otters in Antwerp."]
+        assert con.execute(
+            "SELECT text FROM memory_units WHERE granularity = 'turn' AND namespace = 'zoo'"
+        ).fetchall() == [("user: The zebra is called Marzipan.",)]
+        (reason,) = con.execute("SELECT reason FROM quarantine WHERE source_ref LIKE 'written-back/%'").fetchall()
+        assert "nobody/1" in reason[0]
+        assert opened.recall("What is the zebra called?", k=1)[0].namespace == "zoo"
+    assert cli("forget", "namespace", "zoo", "--yes", "--store", store).code == 0
+
+
+def test_feedback_on_what_is_forgotten_is_forgotten(copied, ingest, cli):
+    corpus, store = copied
+    with engraph.open(store) as opened:
+        units = opened.connect(read_only=True).execute(
+            "SELECT namespace, min(unit_id) FROM memory_units WHERE granularity = 'turn' GROUP BY ALL ORDER BY ALL"
+        )
+        told = units.fetchall()[:2]
+    for _, unit in told:
+        sql = f"INSERT INTO feedback (unit_id, verdict) VALUES ('{unit}', 'right')"
+        assert cli("sql", sql, "--store", store).code == 0
+    ingest(corpus.folder, store=store)
+    assert cli("forget", "namespace", told[0][0], "--yes", "--store", store).code == 0
+    left = json.loads(cli("sql", "SELECT unit_id FROM feedback", "--store", store, "--json").out)
+    assert left == [{"unit_id": told[1][1]}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO feedback (unit_id, verdict) VALUES ('a', 'silly')",
+        "INSERT INTO facts (namespace, text) VALUES ('a', ' ')",
+        "INSERT INTO feedback (verdict) VALUES ('right')",
+        "INSERT INTO turns SELECT * FROM turns",
+        "INSERT INTO feedback (unit_id, verdict) SELECT content, 'right' FROM read_text('/etc/hostname')",
+        "DELETE FROM feedback",
+        "INSERT INTO feedback (unit_id, verdict) VALUES ('a', 'right'); DROP TABLE facts",
+    ],
+)
+def test_what_cannot_be_written_back_is_refused_and_nothing_stays(copied, cli, sql):
+    _, store = copied
+    shutil.rmtree(store / "written-back", ignore_errors=True)  # of connections to the store that was copied
+    ran = cli("sql", sql, "--store", store)
+    assert ran.code == 2 and ran.err.startswith("engraph: "), ran
+    assert not list(store.glob("written-back/*"))
