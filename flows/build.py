@@ -25,6 +25,7 @@ from jobs.stages import DAILY, Today, identity
 from jobs.store import lock, snapshots
 from jobs.store.lake import Lake
 from jobs.take_extractions import take_extractions
+from jobs.take_written_back import WrittenBack
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.readers import ReadParams, SourceFile
 from schemas.errors import UsageError
@@ -123,6 +124,10 @@ class Build:
             return take_extractions(self.run, files, namespace=namespace, day=day)
         finally:
             self._changed_from(min((f.day for f in before ^ self._records()), default=None))
+
+    def written_back(self) -> WrittenBack:
+        """What was written back in SQL since the last ingest: files to read, to be settled after publishing."""
+        return self._stack.enter_context(WrittenBack(self.run))
 
     def redo(self, stage: str, day: dt.date) -> None:
         """Have a stage computed again on a day whose output stands."""

@@ -61,9 +61,13 @@ def ingest(
     with build:
         quarantined = build.read(files, read, day=day)
         quarantined += build.take(extractions, namespace=read.namespace, day=day)
+        written = build.written_back()
+        if written.files:
+            quarantined += build.read(written.files, ReadParams(), day=day)
         for day_left, buckets in build.days_left():
             build.bring_up_day(day_left, buckets)
         published = build.publish(build.index(), force=force)
+        written.settle()
     snapshot = published or build.parent
     return Result(
         snapshot=snapshot.number if snapshot else None,

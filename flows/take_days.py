@@ -19,6 +19,7 @@ from jobs.engines.profile import Engines
 from jobs.plan_backfill import PlannedDay
 from jobs.stages import DAILY
 from jobs.store import ledger
+from pipelines.readers import ReadParams
 from schemas.errors import EngraphError, GateFailed, StoreError
 from schemas.manifest import Snapshot
 
@@ -149,10 +150,14 @@ def _take_batch(build: Build, batch: list[PlannedDay], steps: Steps, taken: Take
     try:
         for planned in batch:
             _take_day(build, planned, steps, outcomes, followed)
+        written = build.written_back()
+        if written.files:
+            build.read(written.files, ReadParams(), day=None)
         for day, buckets in build.days_left():
             _follow(build, day, buckets, steps, followed)
         index = steps.run("index", None, build.index)
         published = steps.run("publish", None, partial(build.publish, index))
+        written.settle()
     except BaseException as problem:  # nothing of this batch is published: its finished shards are found again
         _end(outcomes, problem)
         _record(build, outcomes, None)

@@ -22,6 +22,7 @@ from jobs.publish_snapshot import GOLDEN
 from jobs.run import Run
 from jobs.store import suppression
 from jobs.store.suppression import FORGOTTEN
+from jobs.take_written_back import forget_feedback
 from pipelines.lifecycle import RETENTION
 from schemas.manifest import Fileset
 from schemas.tables import TABLES
@@ -45,6 +46,8 @@ def forget_records(run: Run, subject: Subject) -> None:
             taken.table(table)
         _drop_emptied(run)
         _leave_golden_set(run, subject, taken.refs)
+        ids = [i for found in subject.records.values() for i in found.to_pylist()]
+        forget_feedback(run, subject.name if subject.what == "namespace" else None, ids)
         piece.rows_in, piece.skipped = taken.rows, not taken.rows
 
 

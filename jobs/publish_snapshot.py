@@ -10,8 +10,9 @@ import numpy as np
 
 from jobs.build_indexes import open_shard
 from jobs.run import Run
-from jobs.store import snapshots
+from jobs.store import database, snapshots
 from jobs.store.views import connect, row_counts, scalar
+from jobs.write_duckdb import write_duckdb
 from pipelines.ann.exact import scan
 from pipelines.lifecycle.retention import POLICY
 from pipelines.recall import Query, Recall
@@ -35,7 +36,7 @@ def publish_snapshot(
     flow_run: str | None = None,
     erased: Erasure | None = None,
 ) -> Snapshot | None:
-    """Publish the run's catalogue as the next snapshot; None when it equals the parent's.
+    """Publish the run's catalogue as the next snapshot; None when it equals the parent's, which has its DuckDB file.
 
     `erased` is what the snapshot forgets: its golden questions are not the parent's, so that theirs is no floor for it.
 
@@ -43,7 +44,11 @@ def publish_snapshot(
         GateFailed: a gate did not hold and no reason was given to publish all the same.
         PublishConflict: another writer was faster.
     """
-    if parent is not None and (run.catalogue, index) == (run.parent, parent.index):
+    if (
+        parent is not None
+        and (run.catalogue, index) == (run.parent, parent.index)
+        and database.is_there(run.lake, parent)
+    ):
         return None  # `redone` counts only where it changed a fileset
     with run.timed("publish") as piece:
         con = connect(run.lake, run.catalogue)
@@ -78,6 +83,8 @@ def publish_snapshot(
             redone=run.redone,
             erased=erased,
         )
+        snapshots.refuse_taken(run.lake, number)
+        snapshot.duckdb = write_duckdb(run, snapshot)
         snapshots.publish(run.lake, snapshot)
         piece.rows_out = 1
         piece.skipped = False

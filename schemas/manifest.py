@@ -165,6 +165,13 @@ class Erasure(BaseModel):
     removed: dict[str, int]
 
 
+class DatabaseFile(BaseModel):
+    """The DuckDB file of a snapshot: what its bytes must be."""
+
+    bytes: int
+    checksum: str
+
+
 class Snapshot(BaseModel):
     """One version of the whole store.
 
@@ -189,6 +196,7 @@ class Snapshot(BaseModel):
     flow_run: str | None = None
     redone: dict[str, int] = Field(default_factory=dict)
     erased: Erasure | None = None
+    duckdb: DatabaseFile | None = None
 
     def catalogue(self) -> Catalogue:
         return Catalogue.from_json(self.filesets)

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from flows.command_line import run
@@ -46,6 +47,15 @@ def commands_of(body: str) -> list[tuple[str, list[str]]]:
 def test_the_first_ingest_of_the_tour_refuses_one_message_and_the_second_none_new(walked):
     ingests = [code for line, code in walked if line.startswith("engraph ingest")]
     assert ingests == [3, 0]
+
+
+def test_the_queries_of_the_readme_run_in_a_bare_duckdb(walked):
+    queries = [q for q in Path("queries.sql").read_text().split(";\n") if q.strip()]
+    assert len(queries) == 20
+    with duckdb.connect("memory/snapshots/2/engraph.duckdb", read_only=True) as con:
+        found = [con.execute(query).fetchall() for query in queries]
+    assert all(found), [q for q, rows in zip(queries, found, strict=True) if not rows]
+    assert "Pixel" in str(found[4]) and found[16][0][0] == "chat/monday/1"
 
 
 def test_every_other_command_of_the_tour_succeeds(walked):

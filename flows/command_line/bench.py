@@ -14,10 +14,10 @@ from flows.command_line.progress import Bars
 @options.with_session
 def bench(
     session: options.Session,
-    kind: Annotated[str, typer.Argument(help="embed, ingest, recall, ann, graph or scale.")],
+    kind: Annotated[str, typer.Argument(help="embed, ingest, recall, ann, graph, sql, cluster or scale.")],
     data: Annotated[
         Path | None,
-        typer.Argument(help="Sentences (embed), questions (recall), a .npy file (ann); default made-up ones."),
+        typer.Argument(help="Sentences (embed), questions (recall), a .npy file (ann, sql); default made-up ones."),
     ] = None,
     limit: Annotated[
         int | None,

@@ -1,7 +1,8 @@
-"""`engraph sql`: read-only SQL over the current snapshot."""
+"""`engraph sql`: SQL over the current snapshot, and what may be written back."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -17,28 +18,29 @@ SHOWN_ROWS = 50
 @options.with_session
 def sql(
     session: options.Session,
-    query: Annotated[str, typer.Argument(help="A SELECT over the tables; recall('...', k := 5) is a table too.")],
+    query: Annotated[
+        str, typer.Argument(help="A SELECT over the tables; recall('...', k := 5) is a table too. Or an INSERT.")
+    ],
     write_to: Annotated[Path | None, typer.Option(help="Write the result to this Parquet file.")] = None,
     snapshot: Annotated[int | None, typer.Option(help="An older snapshot.")] = None,
 ) -> int:
-    """Run a SELECT. Nothing can be written through it but the file of --write-to."""
+    """Run a SELECT, or an INSERT into feedback, corrections or facts for the next ingest to take in. Nothing else is written."""
     import duckdb
     import pyarrow.parquet as pq
 
     from jobs.store.reader import open_store
 
-    with open_store(session.store, snapshot=snapshot) as opened:
-        con = opened.connect()
-        try:
-            statements = con.extract_statements(query)
-            if len(statements) != 1 or statements[0].type not in (
-                duckdb.StatementType.SELECT,
-                duckdb.StatementType.EXPLAIN,
-            ):
-                raise UsageError("only one SELECT can be run here; the store is read-only through SQL")
+    try:
+        writes = _writes(query)
+        with (
+            open_store(session.store, snapshot=snapshot) as opened,
+            closing(opened.connect(read_only=not writes, sealed=True)) as con,
+        ):
+            if writes:
+                return _written(session, con.execute(query).fetchall()[0][0])
             rows = con.sql(query).to_arrow_table()
-        except duckdb.Error as problem:
-            raise UsageError(f"SQL: {str(problem).splitlines()[0]}") from None
+    except duckdb.Error as problem:
+        raise UsageError(f"SQL: {_why(problem)}") from None
     if write_to:
         pq.write_table(rows, write_to)
     if session.as_json:
@@ -48,6 +50,35 @@ def sql(
     else:
         _show(rows)
     return 0
+
+
+def _written(session: options.Session, rows: int) -> int:
+    options.print_json({"written": rows}) if session.as_json else print(f"{rows} written: the next ingest takes it in")
+    return 0
+
+
+def _writes(query: str) -> bool:
+    """Whether the one statement is an INSERT. Raises UsageError for what is neither that nor a SELECT."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        statements = con.extract_statements(query)
+    kinds = duckdb.StatementType
+    if len(statements) != 1 or statements[0].type not in (kinds.SELECT, kinds.EXPLAIN, kinds.INSERT):
+        raise UsageError(
+            "only one SELECT, or one INSERT into feedback, corrections or facts, can be run here; nothing else"
+        )
+    return statements[0].type == kinds.INSERT
+
+
+def _why(problem: Exception) -> str:
+    """The first line of DuckDB's message; of what is refused here on purpose, that it is."""
+    line = str(problem).splitlines()[0]
+    if line.startswith("Permission Error") or "configuration has been locked" in line or "read-only mode" in line:
+        return (
+            f"not allowed here ({line}): this reads the store's tables and nothing else; --write-to writes the result"
+        )
+    return line
 
 
 def _show(rows) -> None:

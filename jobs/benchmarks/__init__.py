@@ -2,9 +2,9 @@
 
 embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency on a store
 beside a plain scan. ann: one index beside its peers. graph: PageRank, mixtures and neighbours beside igraph, scikit-learn and all
-pairs. cluster: the profile `cluster` beside `local`. scale: every stage at growing sizes, with growth exponents. Every row carries
-the date, the commit and the machine, without which a figure means nothing; the table says them once. Kinds are imported when asked
-for, so that measuring an ingest does not load torch.
+pairs. sql: what a bare DuckDB gets out of a snapshot's file. cluster: the profile `cluster` beside `local`. scale: every stage at
+growing sizes, with growth exponents. Every row carries the date, the commit and the machine, without which a figure means nothing;
+the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.settings import Settings
 
 __all__ = ["CAPTION", "KINDS", "as_markdown", "caption", "for_people", "run"]
 
-KINDS = ("embed", "ingest", "recall", "ann", "graph", "cluster", "scale")
+KINDS = ("embed", "ingest", "recall", "ann", "graph", "sql", "cluster", "scale")
 CAPTION = ("measured", "date", "commit", "machine")
 
 
@@ -84,6 +84,10 @@ def _measure(kind: str, data: Path | None, limit: int | None, store: str | None,
         if data is not None:
             raise UsageError("bench graph makes its own graphs and vectors: leave DATA out, set --limit")
         return graph.measure(limit, progress=progress)
+    if kind == "sql":
+        from jobs.benchmarks import sql
+
+        return sql.measure(data, limit, progress=progress)
     from jobs.benchmarks import cluster
 
     if data is not None:

@@ -16,6 +16,7 @@ import datetime as dt
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -44,6 +45,26 @@ def files(lake: Lake, table: str) -> list[str]:
 def read(lake: Lake, table: str) -> pa.Table:
     """All rows of a ledger table."""
     return _read(lake, table, files(lake, table))
+
+
+def dataset(lake: Lake, table: str) -> ds.Dataset:
+    """All rows of a ledger table, read when they are asked for."""
+    paths = files(lake, table)
+    if not paths:
+        return ds.dataset(TABLES[table].empty())
+    return ds.dataset(paths, schema=TABLES[table].schema, format="parquet", filesystem=lake.fs)
+
+
+def drop(lake: Lake, table: str, gone: Callable[[dict], bool]) -> int:
+    """Rewrite a table without some of its rows, file by file; how many went. Call it under the writer's lock."""
+    removed = 0
+    for name in _look(lake, table).names:
+        rows = _read(lake, table, [lake.path(f"ledger/{table}/{name}")])
+        kept = [row for row in rows.to_pylist() if not gone(row)]
+        if len(kept) < rows.num_rows:
+            removed += rows.num_rows - len(kept)
+            lake.write_atomic(f"ledger/{table}/{name}", to_parquet(TABLES[table].from_rows(kept)))
+    return removed
 
 
 def _read(lake: Lake, table: str, paths: list[str]) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import os
 import tempfile
@@ -17,7 +16,7 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from jobs.build_indexes import open_shard
-from jobs.store import snapshots, views
+from jobs.store import database, snapshots, staging, views
 from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.recall import Answer, Hit, Judges, Query, Recall, RecallParams, RecallShard
@@ -61,6 +60,7 @@ class Store:
         self.info = snapshots.open_store(self.lake)
         self.snapshot = _choose(self.lake, snapshot, as_of)
         self.catalogue = self.snapshot.catalogue()
+        self._staged: list[str] = []
         self._pin = snapshots.pin(self.lake, self.snapshot.number)
         self._cache = None if self.lake.local else tempfile.TemporaryDirectory(prefix="engraph-index-")
 
@@ -71,7 +71,9 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the snapshot."""
+        """Let go of the snapshot. Connections stay usable; what they write back is taken in once they are closed too."""
+        while self._staged:
+            staging.discard_empty(self.lake, self._staged.pop())
         if self._pin:
             with contextlib.suppress(OSError, StoreError):
                 self.lake.remove(self._pin)
@@ -128,14 +130,42 @@ class Store:
             raise UsageError(f"no table {name!r}: there are {', '.join(sorted(TABLES))} and memory_units_history")
         return views.connect(self.lake, self.catalogue).sql(f"SELECT * FROM {name}").to_arrow_table()
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB with a view per table, `embed(text)`, and the table macro `recall(text, k := 10, namespace, granularity)`."""
-        con = views.connect(self.lake, self.catalogue)
+    def connect(self, *, read_only: bool = False, sealed: bool | None = None) -> duckdb.DuckDBPyConnection:
+        """DuckDB with the tables and macros of the snapshot's file, `embed(text)` and the table macro `recall(text, k := 10,
+        namespace := NULL, granularity := NULL)`. New tables are made in memory.
+
+        `INSERT INTO feedback`, `corrections` and `facts` is kept and taken in by the next ingest after the connection is closed,
+        where the store is a folder that can be written to. Nothing else of the store can be changed.
+
+        read_only: for SQL that others write; nothing is kept of what it writes. sealed (by default what read_only is): no file,
+        extension, setting or other database can be reached.
+
+        Raises:
+            StoreError: the file is not there, or is not the one that was published.
+        """
+        con = self._connect(read_only)
         question = ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"]
         if self._dim:  # a snapshot of nothing but refused records has no vectors
             _register(con, "embed", self._embed_arrow, ["VARCHAR"], f"FLOAT[{self._dim}]")
         _register(con, "recall_hits", self._hits_arrow, question, HIT_SQL)
         con.execute(RECALL_MACRO)
+        if read_only if sealed is None else sealed:
+            views.seal(con)
+        return con
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        cache = Path(self._cache.name) if self._cache else None
+        file = database.local_copy(self.lake, self.snapshot, cache)
+        if file is None:  # a snapshot of an earlier version: its tables, without macros
+            return views.connect(self.lake, self.catalogue)
+        con = views.connect_file(self.lake, file)
+        if not read_only and self.lake.local:
+            name = staging.attach(self.lake, con, self.snapshot.number)
+            if name is not None:
+                self._staged.append(name)
+                views.search(con, (staging.CATALOG, views.STORE))
+                for table in staging.TABLES:
+                    con.unregister(table)  # the ledger's, in whose place rows are staged
         return con
 
     @property
@@ -152,8 +182,11 @@ class Store:
         rows = zip(*(column.to_pylist() for column in (texts, ks, namespaces, granularities)), strict=True)
         asked = [Query(t, k or 10, (n,) if n else None, g) if t else None for t, k, n, g in rows]
         answers = iter(self.recall_many([q for q in asked if q]))
-        hits = [[_hit_row(h) for h in next(answers).hits] if q else [] for q in asked]
-        return pa.array(hits, pa.list_(HIT))
+        hits = [next(answers).hits if q else [] for q in asked]
+        ends = np.cumsum([0, *map(len, hits)], dtype=np.int32)
+        flat = [h for of_one in hits for h in of_one]
+        columns = [pa.array([getattr(h, f.name) for h in flat], f.type) for f in HIT]
+        return pa.ListArray.from_arrays(pa.array(ends), pa.StructArray.from_arrays(columns, fields=list(HIT)))
 
 
 @lru_cache(maxsize=2)
@@ -176,12 +209,6 @@ def _choose(lake: Lake, number: int | None, as_of: dt.datetime | None) -> Snapsh
     if chosen is None:
         raise StoreError(f"the store at {lake.url} has no snapshot yet: run `engraph ingest SOURCE`")
     return chosen
-
-
-def _hit_row(hit: Hit) -> dict:
-    row = dataclasses.asdict(hit)
-    row.pop("via")
-    return row
 
 
 def open_store(

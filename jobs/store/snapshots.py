@@ -13,6 +13,7 @@ import socket
 import uuid
 from collections.abc import Collection, Iterable
 
+from jobs.store import database
 from jobs.store.alive import alive
 from jobs.store.lake import Lake
 from schemas.errors import PublishConflict, StoreError
@@ -94,16 +95,28 @@ def publish(lake: Lake, snapshot: Snapshot) -> Snapshot:
     """
     name = f"snapshots/{snapshot.number}.json"
     if not lake.create_exclusive(name, snapshot.model_dump_json(indent=1).encode()):
-        raise PublishConflict(f"snapshot {snapshot.number} was published by another writer meanwhile: run again")
+        raise _conflict(snapshot.number)
     lake.write_atomic("CURRENT", f"{snapshot.number}\n".encode())
     return snapshot
+
+
+def refuse_taken(lake: Lake, number: int) -> None:
+    """Leave what another writer published alone, its DuckDB file too. Raises PublishConflict."""
+    if lake.exists(f"snapshots/{number}.json"):
+        raise _conflict(number)
+
+
+def _conflict(number: int) -> PublishConflict:
+    return PublishConflict(f"snapshot {number} was published by another writer meanwhile: run again")
 
 
 def rollback(lake: Lake, number: int, *, now: dt.datetime, run_id: str) -> Snapshot:
     """Publish the content of an older snapshot as the newest."""
     old, newest = load(lake, number), numbers(lake)[-1]
     update = {"number": newest + 1, "parent": newest, "created_at": now, "run_id": run_id, "restored_from": number}
-    return publish(lake, old.model_copy(update=update))
+    new = old.model_copy(update=update)
+    refuse_taken(lake, new.number)
+    return publish(lake, new.model_copy(update={"duckdb": database.restore(lake, old, new)}))
 
 
 def diff(lake: Lake, a: int, b: int) -> dict:
@@ -169,6 +182,7 @@ def collect_garbage(lake: Lake, *, keep: int, dry_run: bool = False, also: Colle
     folders = {f.folder for s in snapshots for f in s.catalogue()}
     index = {shard for s in snapshots for shard in s.index.values()} | set(also)
     doomed = [f"snapshots/{n}.json" for n in have if n not in kept]
+    doomed += [f"snapshots/{name}" for name in _database_folders(lake) if name not in {str(n) for n in kept}]
     doomed += [folder for folder in _fileset_folders(lake) if folder not in folders]
     doomed += [f"index/{name}" for name in lake.names("index") if not any(i.startswith(name) for i in index)]
     doomed += [name for folder in sorted(folders) for name in _unnamed_files(lake, folder)]
@@ -187,6 +201,11 @@ def _remove_whole(lake: Lake, name: str) -> None:
         for mark in ("manifest.json", *(n for n in found if n.startswith("part-") and n.endswith(".json"))):
             lake.remove(f"{name}/{mark}")
     lake.remove(name)
+
+
+def _database_folders(lake: Lake) -> list[str]:
+    """Folders of DuckDB files, and those in which a killed run was building one."""
+    return [n for n in lake.names("snapshots") if n.isdigit() or n.startswith(database.BUILDING)]
 
 
 def _fileset_folders(lake: Lake) -> Iterable[str]:

@@ -6,13 +6,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import duckdb
 
 from jobs.store import ledger
+from jobs.store.database import literal
 from jobs.store.lake import Lake
 from schemas.manifest import Catalogue
 from schemas.tables import TABLES
 
+STORE = "store"
+"""The catalog that a snapshot's file is attached as."""
 NEWEST = {"turns": "turn_id", "documents": "document_id", "entities": "entity_id"}
 ENDED = """
     SELECT unit_id, version, min("at") AS ended_at FROM operations
@@ -43,9 +49,8 @@ CURRENT = {
 
 
 def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the views of one snapshot and of the ledger."""
-    con = duckdb.connect()
-    con.execute("SET TimeZone = 'UTC'")
+    """An in-memory DuckDB with the views of one snapshot and of the ledger, over their Parquet files."""
+    con = _in_memory()
     if not lake.local:
         con.register_filesystem(lake.fs)
     for name, table in TABLES.items():
@@ -55,6 +60,40 @@ def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
     for name, sql in CURRENT.items():
         con.execute(f"CREATE VIEW {name} AS {sql.format(units='memory_units')}")
     return con
+
+
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET enable_progress_bar = false")  # it would be drawn on stdout
+    con.execute("SET python_enable_replacements = false")  # a name is a table, never a variable of the caller
+    return con
+
+
+def connect_file(lake: Lake, file: Path) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that finds the tables and macros of a snapshot's file, read-only, under their names.
+
+    New tables go to memory. The ledger is what it is now, not what it was when the file was written.
+    """
+    con = _in_memory()
+    con.execute(f"ATTACH {literal(str(file))} AS {STORE} (READ_ONLY)")
+    search(con, (STORE,))
+    for name, table in TABLES.items():
+        if table.ledger:
+            con.register(name, ledger.dataset(lake, name))
+    return con
+
+
+def search(con: duckdb.DuckDBPyConnection, catalogs: Sequence[str]) -> None:
+    """Where names are looked up, after memory."""
+    path = ",".join(f"{c}.main" for c in ("memory", *catalogs))
+    con.execute(f"SET search_path = '{path}'")
+
+
+def seal(con: duckdb.DuckDBPyConnection) -> None:
+    """From here on no SQL reaches files, other databases, extensions or settings; what is attached stays."""
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
 
 
 def _base_view(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, files: list[str]) -> None:
@@ -78,8 +117,8 @@ def _literal(files: list[str]) -> str:
 
 def scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: list | None = None) -> int:
     """The one value of a query."""
-    row = con.execute(sql, parameters or []).fetchone()
-    return row[0] if row else 0
+    rows = con.execute(sql, parameters or []).fetchall()
+    return rows[0][0] if rows else 0
 
 
 def row_counts(con: duckdb.DuckDBPyConnection, catalogue: Catalogue) -> dict[str, int]:

@@ -1,6 +1,18 @@
 """The lexical index: BM25 with stemming over mapped postings, exact within any contiguous range of rows (a namespace)."""
 
-from pipelines.lexical.bm25 import Lexical, build, scores, shares
-from pipelines.lexical.terms import stem_terms
+from pipelines.lexical.bm25 import K1, B, Lexical, Postings, build, scores, shares
+from pipelines.lexical.terms import STOP_WORDS, common_words, stem_terms, surface_words
 
-__all__ = ["Lexical", "build", "scores", "shares", "stem_terms"]
+__all__ = [
+    "K1",
+    "STOP_WORDS",
+    "B",
+    "Lexical",
+    "Postings",
+    "build",
+    "common_words",
+    "scores",
+    "shares",
+    "stem_terms",
+    "surface_words",
+]  # fmt: skip

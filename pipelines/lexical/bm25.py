@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.lexical.terms import stem_terms
+from pipelines.lexical.terms import stem_terms, stems, surface_words
 
 K1, B = 1.2, 0.75
 KEPT_TERMS = 10_000
@@ -24,9 +26,12 @@ KEPT_TERMS = 10_000
 def build(texts: Iterable[str], out: Path) -> None:
     """Write the postings of `texts` (row i is the i-th text) to the folder `out`."""
     vocabulary: dict[str, int] = {}
+    surfaces: set[str] = set()
     terms, rows, counts, lengths = [], [], [], []
     for row, text in enumerate(texts):
-        found = Counter(stem_terms(text))
+        written = surface_words(text)
+        surfaces.update(written)
+        found = Counter(stems(written))
         lengths.append(sum(found.values()))
         terms.append(np.fromiter((vocabulary.setdefault(t, len(vocabulary)) for t in found), np.int32, len(found)))
         counts.append(np.fromiter(found.values(), np.int32, len(found)))
@@ -39,20 +44,43 @@ def build(texts: Iterable[str], out: Path) -> None:
     all_rows = np.concatenate(rows) if rows else np.empty(0, np.int32)
     order = np.lexsort((all_rows, term))
     out.mkdir(parents=True)
-    encoded = [w.encode() for w in words]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    np.save(out / "words.npy", np.frombuffer(b"".join(encoded), np.uint8))
-    np.save(out / "word_ends.npy", ends)
+    _save_words(words, out / "words.npy", out / "word_ends.npy")
+    _save_words(sorted(surfaces), out / "surfaces.npy", out / "surface_ends.npy")
     np.save(out / "starts.npy", np.searchsorted(term[order], np.arange(len(words) + 1)).astype(np.int64))
     np.save(out / "rows.npy", all_rows[order])
     np.save(out / "counts.npy", (np.concatenate(counts) if counts else np.empty(0, np.int32))[order])
     np.save(out / "lengths.npy", np.array(lengths, np.int32))
 
 
+def _save_words(words: list[str], bytes_: Path, ends: Path) -> None:
+    encoded = [w.encode() for w in words]
+    np.save(ends, np.cumsum([0, *map(len, encoded)], dtype=np.int64))
+    np.save(bytes_, np.frombuffer(b"".join(encoded), np.uint8))
+
+
+def _load_words(bytes_: Path, ends: Path) -> list[str]:
+    whole, bounds = np.load(bytes_, mmap_mode="r").tobytes(), np.load(ends).tolist()
+    return [whole[a:b].decode() for a, b in pairwise(bounds)]
+
+
+@dataclass(frozen=True)
+class Postings:
+    """All of an index at once: `terms` in order, and of each posting its term's number, its row and the occurrences there, by term
+    and row; the terms of each row; `lexicon` pairs of a word as written and the term it counts as."""
+
+    terms: list[str]
+    term: np.ndarray
+    row: np.ndarray
+    count: np.ndarray
+    lengths: np.ndarray
+    lexicon: dict[str, str]
+
+
 class Lexical:
     """A mapped index of `build`."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         # plain views: every slice of a `memmap` costs microseconds, and a question takes thousands
         self._words, self._ends, self._starts, self._rows, self._counts, self._lengths = (
             np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
@@ -62,6 +90,19 @@ class Lexical:
 
     def __len__(self) -> int:
         return len(self._lengths)
+
+    def everything(self) -> Postings:
+        """The whole index in memory, for those who copy it."""
+        counted = np.diff(self._starts).astype(np.int64)
+        surfaces = _load_words(self._folder / "surfaces.npy", self._folder / "surface_ends.npy")
+        return Postings(
+            terms=_load_words(self._folder / "words.npy", self._folder / "word_ends.npy"),
+            term=np.repeat(np.arange(len(counted), dtype=np.int32), counted),
+            row=np.asarray(self._rows),
+            count=np.asarray(self._counts),
+            lengths=np.asarray(self._lengths),
+            lexicon=dict(zip(surfaces, stems(surfaces), strict=True)),
+        )
 
     def _word(self, i: int) -> bytes:
         return self._words[self._ends[i] : self._ends[i + 1]].tobytes()

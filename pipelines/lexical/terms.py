@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container
 from functools import lru_cache
 
 import Stemmer
+import wordfreq
 
 LANGUAGE = "english"
+COMMON = 50_000
 STOP_WORDS = frozenset(
     [
         "a",
@@ -92,6 +95,12 @@ def _stemmer() -> Stemmer.Stemmer:
     return Stemmer.Stemmer(LANGUAGE)
 
 
+def common_words(stems_known: Container[str]) -> dict[str, str]:
+    """word -> stem of the COMMON most frequent English words whose stem is known: questions are asked in forms that no text had."""
+    words = list(dict.fromkeys(w for line in wordfreq.top_n_list("en", COMMON) for w in surface_words(line)))
+    return {word: stem for word, stem in zip(words, stems(words), strict=True) if stem in stems_known}
+
+
 def surface_words(text: str) -> list[str]:
     """Case-folded words of a text, stop words left out."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
@@ -104,6 +113,11 @@ def surface_words(text: str) -> list[str]:
     return [w for w in words if w not in STOP_WORDS]
 
 
+def stems(words: list[str]) -> list[str]:
+    """What words as `surface_words` gives them are indexed under."""
+    return _stemmer().stemWords(words)
+
+
 def stem_terms(text: str) -> list[str]:
     """The terms a text is indexed and searched under."""
-    return _stemmer().stemWords(surface_words(text))
+    return stems(surface_words(text))

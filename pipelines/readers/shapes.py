@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.readers import conversations, fields
+from pipelines.readers import conversations, fields, written_back
 from pipelines.readers.dates import read_moment
 from pipelines.readers.records import Candidate, DocumentRecord, Origin, Refused, undated
 from schemas.errors import InvalidRecord
@@ -35,11 +35,13 @@ DOCUMENT_SIGNS = ("title", "document_id", "url", "published_at", "published")
 
 
 def shape_of(value: Any, kind: str = "auto") -> str:
-    """`locomo`, `longmemeval`, `chat`, `sharegpt`, `message` or `document`. Raises `InvalidRecord` for anything else."""
+    """`locomo`, `longmemeval`, `chat`, `sharegpt`, `written-back`, `message` or `document`. Raises `InvalidRecord` else."""
     if isinstance(value, list) and value and all(isinstance(m, Mapping) for m in value):
         return _conversation("chat", kind)
     if not isinstance(value, Mapping):
         raise InvalidRecord(f"a {type(value).__name__} where an object was expected: known are {KNOWN}")
+    if written_back.KEY in value:
+        return "written-back"
     talk = value.get("conversation")
     if isinstance(talk, Mapping) and ("sample_id" in value or any(conversations.SESSION.fullmatch(k) for k in talk)):
         return _conversation("locomo", kind)
@@ -98,6 +100,8 @@ class ValueReader:
             yield self.rows.turn(value, self.origin, place)
         elif shape == "document":
             yield Candidate(document_row(value, self.origin, number), value, place)
+        elif shape == "written-back":
+            yield Candidate(written_back.written_back(value), value, place)
         elif shape == "locomo":
             yield from conversations.locomo(value, self.origin, place)
         elif shape == "longmemeval":

@@ -9,7 +9,9 @@ TABLE = TableSchema(
     row="one surface form and its stem",
     columns=pa.schema(
         [
-            column("surface", pa.string(), "lower-case word as written"),
+            column(
+                "surface", pa.string(), "lower-case word as written in a unit, or a common word with the stem of one"
+            ),
             column("stem", pa.string(), "what it is indexed under"),
         ]
     ),

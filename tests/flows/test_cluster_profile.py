@@ -224,7 +224,7 @@ def test_every_stage_ran_on_the_engine_that_its_profile_names(cluster, local, cl
     query = "SELECT DISTINCT stage, engine FROM runs ORDER BY ALL"
     on = dict.fromkeys(ON_SPARK, "spark") | dict.fromkeys(ON_RAY, "ray")
     found = sql(cli, cluster.second, query)
-    assert found == [{"stage": stage, "engine": on.get(stage, "local")} for stage in sorted(STAGES)]
+    assert found == [{"stage": stage, "engine": on.get(stage, "local")} for stage in sorted([*STAGES, "duckdb"])]
     assert {row["engine"] for row in sql(cli, local.second, query)} == {"local"}
 
 

@@ -1,0 +1,83 @@
+"""Lists for `ann_search`: k-means centres of a sample, every vector in the list of its nearest centre (an inverted file, IVF).
+
+Unlike the indexes of `pipelines.ann` the lists hold whole vectors, once each: DuckDB has no codes and no replicas, but skips what
+it need not read. How many lists a question looks into is measured on the vectors themselves: a sample of them, each asking for
+its ten nearest others. Training costs 320 * nlist^2 * dim multiply-adds, assignment n * nlist * dim, measuring 200 * n * dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+from pipelines.ann.kmeans import choose_backend
+
+FLAT_ROWS = 5_000  # below this one list is scanned whole in a few milliseconds
+LIST_ROWS = 150
+TRAIN_ROWS = 32  # a list, for k-means
+BLOCK = 65_536
+PROBES, NEAREST, TARGET = 200, 10, 0.99  # codes are cheap to compare, so the lists may cost little of the recall
+
+Rows = Callable[[np.ndarray], np.ndarray]
+"""Vectors f32 [m, dim] of m row numbers, ascending."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """`centres` [nlist, dim], the `mean` of all vectors, the list of each vector, and how many lists to look into."""
+
+    centres: np.ndarray
+    mean: np.ndarray
+    of: np.ndarray
+    nprobe: int
+
+
+def make_lists(n: int, dim: int, rows: Rows) -> Lists:
+    """Lists of n vectors."""
+    if n < FLAT_ROWS:
+        mean = rows(np.arange(n)).mean(axis=0) if n else np.zeros(max(dim, 1), np.float32)
+        return Lists(mean[None][: min(n, 1)], mean, np.zeros(n, np.int32), 1)
+    nlist = min(n // LIST_ROWS, int(4 * n**0.5))
+    sample = rows(np.linspace(0, n - 1, min(n, TRAIN_ROWS * nlist)).astype(np.int64))
+    backend = choose_backend((10 * len(sample) + n) * nlist * dim)
+    trained = backend.train(sample, nlist, 0)
+    searcher = backend.searcher(trained)
+    of = np.empty(n, np.int32)
+    for start in range(0, n, BLOCK):
+        block = np.arange(start, min(start + BLOCK, n))
+        of[block] = searcher.search(np.ascontiguousarray(rows(block)), 1)[1][:, 0]
+    centres = trained.reconstruct_n(0, nlist)
+    return Lists(centres, sample.mean(axis=0), of, _nprobe(centres, of, rows))
+
+
+def _nprobe(centres: np.ndarray, of: np.ndarray, rows: Rows) -> int:
+    """The fewest lists that hold TARGET of the NEAREST others of sampled vectors."""
+    asked = np.linspace(0, len(of) - 1, PROBES).astype(np.int64)
+    queries = rows(asked)
+    best = np.full((PROBES, NEAREST + 1), -np.inf, np.float32)
+    ids = np.full((PROBES, NEAREST + 1), -1, np.int64)
+    for start in range(0, len(of), BLOCK):
+        block = np.arange(start, min(start + BLOCK, len(of)))
+        scores, found = faiss.knn(queries, np.ascontiguousarray(rows(block)), NEAREST + 1, faiss.METRIC_INNER_PRODUCT)
+        both, at = np.hstack([best, scores]), np.hstack([ids, found + start])
+        order = np.argsort(-both, axis=1, kind="stable")[:, : NEAREST + 1]
+        best, ids = np.take_along_axis(both, order, 1), np.take_along_axis(at, order, 1)
+    place = np.argsort(np.argsort(-(queries @ centres.T), axis=1, kind="stable"), axis=1)  # of each list, 0 the nearest
+    needed = np.take_along_axis(place, of[ids], 1)[ids != asked[:, None]]
+    return int(np.quantile(needed, TARGET, method="higher")) + 1
+
+
+def code_words(dim: int) -> int:
+    """64-bit words of the signs of `dim` components."""
+    return -(-dim // 64)
+
+
+def sign_codes(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """uint64 [n, code_words(dim)]: whether each component is above its mean, the first one in the highest bit of the first word."""
+    words = code_words(vectors.shape[1])
+    bits = np.zeros((len(vectors), 64 * words), bool)
+    bits[:, : vectors.shape[1]] = vectors > mean
+    return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)
