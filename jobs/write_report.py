@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.report_contents import contents
-from jobs.store import snapshots
 from jobs.store.lake import Lake
 from pipelines.report import render
 from schemas.errors import UsageError
@@ -35,16 +34,17 @@ def write_report(settings: Settings, out: Path, *, now: dt.datetime, snapshot: i
     return out.absolute()
 
 
-def keep_report(settings: Settings, *, now: dt.datetime) -> str | None:
-    """Write the page of the newest snapshot beside it, in the store; returns its address, None where there is no snapshot."""
-    lake = Lake(settings.store)
-    newest = snapshots.current(lake)
-    if newest is None:
-        return None
-    name = NAME.format(number=newest.number)
-    page = render(contents(settings, now=now, snapshot=newest.number))
+def keep_report(settings: Settings, number: int, *, now: dt.datetime) -> str:
+    """Write the page of a snapshot beside it, in the store; returns its address."""
+    lake, name = Lake(settings.store), NAME.format(number=number)
+    page = render(contents(settings, now=now, snapshot=number))
     lake.write_atomic(name, page.encode())
-    return lake.path(name) if lake.local else f"{lake.url}/{name}"
+    return lake.local_path(name).absolute().as_uri() if lake.local else f"{lake.url}/{name}"
+
+
+def kept_report(store: str, number: int) -> bytes | None:
+    """The page that a night kept of a snapshot, None where there is none."""
+    return Lake(store).find_bytes(NAME.format(number=number))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from flows.command_line import (
     doctor,
     evaluate,
     explore,
+    export,
     forget,
     ingest,
     metrics,
@@ -48,6 +49,7 @@ app.add_typer(snapshots.app, name="snapshots")
 app.command("forget")(forget.forget)
 app.command("evaluate")(evaluate.evaluate)
 app.command("explore")(explore.explore)
+app.command("export")(export.export)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)

@@ -17,6 +17,7 @@ def explore(
 ) -> int:
     """Serve a page on this machine: ask, see sources and reasons, follow links, compare snapshots."""
     from flows.serving.explorer import serve_pages
+    from flows.serving.laptop import stopped_by_signals
     from flows.serving.ports import take_port
     from jobs.explore_store import Explorer
 
@@ -35,6 +36,10 @@ def explore(
 
                 webbrowser.open(address)
 
-        explorer.warm()
-        serve_pages(explorer, "127.0.0.1", taken, up)
+        try:
+            with stopped_by_signals():
+                explorer.warm()
+                serve_pages(explorer, "127.0.0.1", taken, up)
+        except KeyboardInterrupt:
+            pass
     return 0

@@ -169,6 +169,7 @@ def collect_garbage(lake: Lake, *, keep: int, dry_run: bool = False, also: Colle
     folders = {f.folder for s in snapshots for f in s.catalogue()}
     index = {shard for s in snapshots for shard in s.index.values()} | set(also)
     doomed = [f"snapshots/{n}.json" for n in have if n not in kept]
+    doomed += [f"snapshots/{name}" for name in lake.names("snapshots") if name.isdigit() and int(name) not in kept]
     doomed += [folder for folder in _fileset_folders(lake) if folder not in folders]
     doomed += [f"index/{name}" for name in lake.names("index") if not any(i.startswith(name) for i in index)]
     doomed += [name for folder in sorted(folders) for name in _unnamed_files(lake, folder)]
