@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipelines.ann.exact import scan
 from pipelines.ann.index import Index
@@ -90,13 +91,14 @@ def _speeds(index: Index, queries: np.ndarray) -> list[Speed]:
 
 
 def _timed(search: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
-    """Queries a second, one after the other, the first few not counted."""
+    """Queries a second on one thread, one after the other, the first few not counted."""
     for query in queries[:5]:
         search(query[None])
-    begun = time.perf_counter()
-    for query in queries:
-        search(query[None])
-    return len(queries) / max(time.perf_counter() - begun, 1e-9)
+    with threadpool_limits(1):
+        begun = time.perf_counter()
+        for query in queries:
+            search(query[None])
+        return len(queries) / max(time.perf_counter() - begun, 1e-9)
 
 
 def _exact(shards: list[RecallShard]) -> list[Speed]:
