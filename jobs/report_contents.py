@@ -6,7 +6,7 @@ Costs a scan of the unit table's narrow columns and of the mentions; texts are r
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import duckdb
 import numpy as np
@@ -21,6 +21,7 @@ from pipelines.recall import RecallShard
 from pipelines.report import Contents
 from pipelines.report.cluster_map import DOTS
 from pipelines.report.contents import (
+    RECALL,
     Cell,
     Day,
     Granularity,
@@ -112,8 +113,9 @@ def _days(lake: Lake, chosen: Snapshot | None, settings: Settings, now: dt.datet
 
 
 def _evaluations(lake: Lake) -> list[Measured]:
-    columns = ["snapshot", "dataset", "category", "metric", "value", "low", "high", "n", "at"]
-    return [Measured(**row) for row in ledger.read(lake, "evaluations").select(columns).to_pylist()]
+    rows = ledger.read(lake, "evaluations").to_pylist()
+    names = [field.name for field in fields(Measured) if field.name != "ranking"]
+    return [Measured(**{name: row[name] for name in names}, ranking=row.get("ranking") or RECALL) for row in rows]
 
 
 def _costs(lake: Lake) -> dict:

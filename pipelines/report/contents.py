@@ -13,6 +13,8 @@ import numpy as np
 from pipelines.report.communities import Picture
 from schemas.manifest import Gate
 
+RECALL = "recall"
+
 
 @dataclass(frozen=True)
 class Granularity:
@@ -65,7 +67,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of `evaluations`."""
+    """A row of `evaluations`. `ranking` is recall, a variant of it (`only ...`, `without ...`) or a baseline."""
 
     snapshot: int
     dataset: str
@@ -76,6 +78,7 @@ class Measured:
     high: float
     n: int
     at: dt.datetime
+    ranking: str = RECALL
 
 
 @dataclass(frozen=True)

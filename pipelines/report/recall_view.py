@@ -1,7 +1,8 @@
 """The rows of `evaluations` as charts: recall over k with its interval, by category, by channel, from snapshot to snapshot.
 
-Rows are read as they come: a metric is `name@k` or just a name, a category is `all` or anything else. Categories that speak of
-channels (`only ...`, `without ...`, `ablation:...`, `channel:...`) are an ablation.
+Rows are read as they come: a metric is `name@k` or just a name; a category is `all`, a kind of question, or `folds` (mean and
+spread over parts of the set); a ranking is recall, a variant of it or a baseline. Variants without or of only one channel are an
+ablation; older ledgers tell them by category (`only ...`, `without ...`, `ablation:...`, `channel:...`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.report.charts import LineChart, Point, line_chart, share_ticks
-from pipelines.report.contents import Measured
+from pipelines.report.contents import RECALL, Measured
 
+FOLDS = "folds"
+CONFIDENCE, RELIABILITY = "confidence@", "reliability@"
 AT_K = re.compile(r"^(.+)@(\d+)$")
 ABLATION = re.compile(r"^(ablation|channel)\b[:= ]*|^(?=only |without |fusion$)")
 HEADLINES = ("recall@10", "recall@5", "session_recall_all@3", "accuracy")
@@ -36,6 +39,7 @@ class Interval:
     """Rows of one metric side by side, drawn on the scale from `low` to `high`."""
 
     title: str
+    of: str
     metric: str
     rows: list[Row]
     low: float
@@ -54,6 +58,8 @@ class DatasetView:
     charts: list[LineChart]
     intervals: list[Interval]
     history: LineChart | None
+    folds: Row | None
+    others: list[Row]
 
 
 def datasets(measured: Sequence[Measured]) -> list[DatasetView]:
@@ -66,16 +72,48 @@ def datasets(measured: Sequence[Measured]) -> list[DatasetView]:
 
 def _view(name: str, rows: list[Measured]) -> DatasetView:
     last = max(rows, key=lambda r: r.at).snapshot
-    newest: dict[tuple[str, str], Measured] = {}
+    newest: dict[tuple[str, str, str], Measured] = {}
     for row in sorted((r for r in rows if r.snapshot == last), key=lambda r: r.at):
-        newest[row.category, row.metric] = row
-    overall = {metric: row for (category, metric), row in newest.items() if category == "all"}
+        newest[row.ranking, row.category, row.metric] = row
+    overall = {m: row for (ranking, category, m), row in newest.items() if (ranking, category) == (RECALL, "all")}
     metric = next((m for m in HEADLINES if m in overall), next(iter(overall), ""))
-    found = overall.get(metric)
-    headline = Row(metric, found.value, found.low, found.high, found.n) if found else None
-    n = max(r.n for r in newest.values())
+    folds = newest.get((RECALL, FOLDS, metric))
+    calibration = _calibration(overall)
     return DatasetView(
-        name, last, n, headline, metric, _curves(overall), _intervals(newest, metric), _history(rows, metric)
+        name=name,
+        snapshot=last,
+        n=max(r.n for r in newest.values()),
+        headline=_row(metric, overall[metric]) if overall else None,
+        metric=metric,
+        charts=_curves(overall) + ([calibration] if calibration else []),
+        intervals=_intervals(newest, metric),
+        history=_history(rows, metric),
+        folds=_row(metric, folds) if folds else None,
+        others=[_row(m, row) for m, row in overall.items() if "@" not in m],
+    )
+
+
+def _row(name: str, found: Measured) -> Row:
+    return Row(name, found.value, found.low, found.high, found.n)
+
+
+def _calibration(overall: dict[str, Measured]) -> LineChart | None:
+    """How often questions of a confidence could be answered, beside what the confidence promised."""
+    middles = [m.removeprefix(RELIABILITY) for m in overall if m.startswith(RELIABILITY)]
+    points = [
+        Point(overall[CONFIDENCE + m].value, r.value, r.low, r.high, f"confidence {overall[CONFIDENCE + m].value:.2f}")
+        for m in middles
+        if CONFIDENCE + m in overall and (r := overall[RELIABILITY + m]).n
+    ]
+    if len(points) < 2:
+        return None
+    points.sort(key=lambda p: p.x)
+    promised = [Point(x, x) for x in (points[0].x, points[-1].x)]
+    return line_chart(
+        "Confidence and truth",
+        [("answerable", points), ("as promised", promised)],
+        names=("confidence", "share answerable"),
+        x_ticks=[(n / 5, f"{n / 5:.1f}") for n in range(6)],
     )
 
 
@@ -110,37 +148,43 @@ def _curves(overall: dict[str, Measured]) -> list[LineChart]:
     return charts
 
 
-def _intervals(newest: dict[tuple[str, str], Measured], metric: str) -> list[Interval]:
-    """The headline metric by category, and by channel."""
+def _intervals(newest: dict[tuple[str, str, str], Measured], metric: str) -> list[Interval]:
+    """The headline metric by category, by channel, and against baselines."""
     categories: list[Row] = []
     ablation: list[Row] = []
-    for (category, name), row in newest.items():
-        if name != metric or category == "all":
+    baselines: list[Row] = []
+    for (ranking, category, name), row in newest.items():
+        if name != metric or category == FOLDS or (ranking, category) == (RECALL, "all"):
             continue
-        found = ABLATION.match(category)
-        shown = category[found.end() :] or category if found else category
-        (ablation if found else categories).append(Row(shown, row.value, row.low, row.high, row.n))
-    whole = newest.get(("all", metric))
-    out = []
-    if categories:
-        out.append(_interval("By kind of question", metric, sorted(categories, key=lambda r: r.name)))
-    if ablation:
-        if whole and not any(r.name == "fusion" for r in ablation):
-            ablation.append(Row("all channels", whole.value, whole.low, whole.high, whole.n))
-        out.append(_interval("Ablation: what each channel brings", metric, sorted(ablation, key=lambda r: -r.value)))
-    return out
+        if ranking != RECALL:
+            if category == "all":
+                (ablation if ABLATION.match(ranking) else baselines).append(_row(ranking, row))
+        elif found := ABLATION.match(category):
+            ablation.append(_row(category[found.end() :] or category, row))
+        else:
+            categories.append(_row(category, row))
+    whole = newest.get((RECALL, "all", metric))
+    for rows, name in ((ablation, "all channels"), (baselines, "recall")):
+        if rows and whole and not any(r.name == "fusion" for r in rows):
+            rows.append(_row(name, whole))
+    titled = [
+        ("By kind of question", "category", sorted(categories, key=lambda r: r.name)),
+        ("Ablation: what each channel brings", "channels", sorted(ablation, key=lambda r: -r.value)),
+        ("Beside baselines", "ranking", sorted(baselines, key=lambda r: -r.value)),
+    ]
+    return [_interval(title, of, metric, rows) for title, of, rows in titled if rows]
 
 
-def _interval(title: str, metric: str, rows: list[Row]) -> Interval:
+def _interval(title: str, of: str, metric: str, rows: list[Row]) -> Interval:
     ticks = share_ticks(min(r.low for r in rows), max(r.high for r in rows))
-    return Interval(title, metric, rows, ticks[0], ticks[-1])
+    return Interval(title, of, metric, rows, ticks[0], ticks[-1])
 
 
 def _history(rows: list[Measured], metric: str) -> LineChart | None:
     """The headline metric from snapshot to snapshot, where there is more than one."""
     by_snapshot: dict[int, Measured] = {}
     for row in sorted(rows, key=lambda r: r.at):
-        if (row.category, row.metric) == ("all", metric):
+        if (row.ranking, row.category, row.metric) == (RECALL, "all", metric):
             by_snapshot[row.snapshot] = row
     if len(by_snapshot) < 2:
         return None

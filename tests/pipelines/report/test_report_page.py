@@ -199,3 +199,41 @@ def test_the_newest_measurement_of_a_snapshot_counts():
     page = render(dataclasses.replace(full("garden"), evaluations=[row(0.75, 5), row(0.25, 1)]))
     tile = page.partition("recall@10 on set")[2][:40]
     assert "0.750" in tile
+
+
+def test_variants_and_baselines_are_told_by_their_ranking_and_never_taken_for_recall():
+    def row(ranking: str, value: float, category: str = "all", metric: str = "recall@10") -> Measured:
+        return Measured(1, "set", category, metric, value, value - 0.1, value + 0.1, 10, NOW, ranking)
+
+    measured = [
+        row("recall", 0.7), row("recall", 0.68, "folds"), row("recall", 0.6, "temporal"), row("recall", 0.9, metric="auroc"),
+        row("without graph", 0.65), row("without graph", 0.1, "temporal"), row("bm25", 0.4),
+    ]  # fmt: skip
+    page = render(dataclasses.replace(full("garden"), evaluations=measured))
+    assert "0.700" in page.partition("recall@10 on set")[2][:40]
+    tables = page.partition("By kind of question")[2]
+    kinds, _, rest = tables.partition("Ablation: what each channel brings")
+    ablation, _, baselines = rest.partition("Beside baselines")
+    names = [
+        re.findall(r'<th scope="row">([^<]+)</th>', part.partition("</table>")[0])
+        for part in (kinds, ablation, baselines)
+    ]
+    assert names == [["temporal"], ["all channels", "without graph"], ["recall", "bm25"]]
+    assert "over 10 parts of the set 0.680 ± 0.100" in page and "auroc" in page.partition("Also measured")[2]
+
+
+def test_confidence_is_drawn_beside_what_it_promised():
+    def row(metric: str, value: float, n: int = 9) -> Measured:
+        return Measured(1, "set", "all", metric, value, value, value, n, NOW)
+
+    measured = [row("recall@10", 0.7)]
+    for middle, confidence, answerable, n in (
+        (0.25, 0.22, 0.1, 9),
+        (0.55, 0.54, 0.5, 9),
+        (0.95, 0.9, 0.97, 0),
+        (0.75, 0.8, 0.9, 9),
+    ):
+        measured += [row(f"confidence@{middle:.2f}", confidence, n), row(f"reliability@{middle:.2f}", answerable, n)]
+    chart = render(dataclasses.replace(full("garden"), evaluations=measured)).partition("Confidence and truth")[2]
+    told = re.findall(r"answerable, confidence ([\d.]+): ([\d.]+)", chart)
+    assert told == [("0.22", "0.100"), ("0.54", "0.500"), ("0.80", "0.900")]
