@@ -34,6 +34,7 @@ from pipelines.report.contents import (
     Vectors,
     Version,
 )
+from schemas.errors import StoreError
 from schemas.manifest import Snapshot
 from schemas.settings import Settings
 
@@ -74,7 +75,7 @@ def contents(settings: Settings, *, now: dt.datetime, snapshot: int | None = Non
 def _of_snapshot(store: Store, page: Contents) -> Contents:
     con = views.connect(store.lake, store.catalogue)
     con.execute(LIVE)
-    shards = store.recall_with(None).shards
+    shards, problem = _shards(store)
     names, n_namespaces = _namespaces(con)
     refused, n_refused = _refused(con)
     return replace(
@@ -88,6 +89,7 @@ def _of_snapshot(store: Store, page: Contents) -> Contents:
         n_namespaces=n_namespaces,
         arrivals=con.execute("SELECT day, count(*) FROM live GROUP BY day ORDER BY day").fetchall(),
         index=index_figures(shards),
+        index_problem=problem,
         communities=communities(con),
         timelines=timelines(con),
         vectors=_vectors(shards),
@@ -95,6 +97,14 @@ def _of_snapshot(store: Store, page: Contents) -> Contents:
         n_refused=n_refused,
         samples=_samples(con),
     )
+
+
+def _shards(store: Store) -> tuple[list[RecallShard], str]:
+    """The shards, or none and why: a damaged index is something to report."""
+    try:
+        return store.recall_with(None).shards, ""
+    except StoreError as problem:
+        return [], str(problem)
 
 
 def _version(s: Snapshot) -> Version:

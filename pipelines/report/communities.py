@@ -19,6 +19,7 @@ import numpy as np
 SHOWN = 14
 MEMBERS = 7
 NAMED = 3
+STRONGEST, WEAKEST = 2, 0.04  # bands of a circle; the width of one, the widest being 1
 SMALLEST = 3  # entities; fewer are no community
 WIDTH, EDGE, GAP = 1040.0, 10.0, 16.0
 SMALL, LARGE = 22.0, 78.0  # radii
@@ -213,12 +214,15 @@ def _circle(ranked: Sequence[Node], x: float, y: float, r: float) -> Circle:
 
 
 def _bands(circles: list[Circle], between: np.ndarray) -> list[Band]:
-    """Lines from rim to rim, weak ones left out."""
+    """Lines from rim to rim: the strongest of each circle, since all of them would be a hairball."""
+    strongest = {
+        (min(a, b), max(a, b)) for a in range(len(circles)) for b in np.argsort(-between[a], kind="stable")[:STRONGEST]
+    }
     found = []
     for a in range(len(circles)):
         for b in range(a + 1, len(circles)):
             weight = float(between[a, b])
-            if weight >= 0.04:
+            if weight >= WEAKEST and (a, b) in strongest:
                 one, other = circles[a], circles[b]
                 far = math.dist((one.x, one.y), (other.x, other.y))
                 ux, uy = (other.x - one.x) / far, (other.y - one.y) / far

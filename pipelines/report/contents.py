@@ -215,6 +215,7 @@ class Contents:
     versions: list[Version] = field(default_factory=list)
     evaluations: list[Measured] = field(default_factory=list)
     index: IndexFigures | None = None
+    index_problem: str = ""
     communities: Picture | None = None
     vectors: Vectors | None = None
     timelines: list[Timeline] = field(default_factory=list)

@@ -180,3 +180,13 @@ def test_a_page_that_cannot_be_written_is_one_line(cli, store, tmp_path):
     (tmp_path / "file").write_text("")
     refused = cli("report", "--store", store, "--out", tmp_path / "file" / "r.html")
     assert refused.code == 2 and "give another file with --out" in refused.err
+
+
+def test_a_damaged_index_is_part_of_the_report(cli, store, tmp_path):
+    shutil.copytree(store, tmp_path / "store")
+    for file in tmp_path.glob("store/index/*/*/units.arrow"):
+        file.write_bytes(b"")
+    ran = cli("report", "--store", tmp_path / "store", "--out", tmp_path / "r.html")
+    assert ran.code == 0, ran.err
+    text = (tmp_path / "r.html").read_text()
+    assert "The index cannot be used: index file units.arrow is damaged" in text and "Units by granularity" in text

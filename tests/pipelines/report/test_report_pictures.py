@@ -55,6 +55,16 @@ def test_the_same_graph_gives_the_same_picture():
     assert draw(nodes, pairs, np.ones(len(pairs))) == draw(nodes, pairs, np.ones(len(pairs)))
 
 
+def test_of_communities_that_are_all_linked_only_the_strongest_links_are_drawn():
+    nodes, pairs = planted([5] * 10)
+    across = [(a, b) for a in range(0, 50, 5) for b in range(a + 5, 50, 5)]
+    everything = np.concatenate([pairs, np.array(across)])
+    picture = draw(nodes, everything, np.ones(len(everything)))
+    assert len(picture.circles) == 10
+    drawn = [sum(n in (b.a, b.b) for b in picture.bands) for n in range(10)]
+    assert min(drawn) >= 2 and len(picture.bands) <= 20 < len(across)
+
+
 def test_a_graph_without_links_has_no_communities():
     picture = draw([Node("a", "name", "n", 3)] * 5, np.empty((0, 2), int), np.empty(0))
     assert picture.circles == [] and picture.entities == 5
