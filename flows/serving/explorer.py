@@ -132,18 +132,28 @@ def _answered(ask: Callable[[], Asked], question: str) -> tuple[Asked | None, st
 
 
 def _difference(before: Asked, after: Asked) -> dict[str, Any]:
-    """How the second answer differs from the first, hit by hit."""
-    was = {h.unit_id: h.rank for h in before.answer.hits}
-    now = {h.unit_id: h.rank for h in after.answer.hits}
-    moved = {
-        id_: "same place" if was[id_] == rank else f"{'up' if rank < was[id_] else 'down'} from {was[id_]}"
-        for id_, rank in now.items()
-        if id_ in was
-    }
+    """How the second answer differs from the first, hit by hit. A unit keeps its id when its source changes its words."""
+    was = {h.unit_id: h for h in before.answer.hits}
+    now = {h.unit_id: h for h in after.answer.hits}
+    changed = {id_ for id_ in was.keys() & now.keys() if was[id_].text != now[id_].text}
     return {
-        "notes": {id_: moved.get(id_, "new") for id_ in now},
-        "gone_notes": {id_: "same" if id_ in now else "gone" for id_ in was},
-        "same": len(was.keys() & now.keys()),
+        "notes": {id_: _moved(was.get(id_), hit, id_ in changed) for id_, hit in now.items()},
+        "gone_notes": {
+            id_: "gone" if id_ not in now else "says something else now" if id_ in changed else "same" for id_ in was
+        },
+        "same": len(was.keys() & now.keys()) - len(changed),
+        "changed": len(changed),
         "new": len(now.keys() - was.keys()),
         "gone": len(was.keys() - now.keys()),
     }
+
+
+def _moved(was: recall.Hit | None, now: recall.Hit, changed: bool) -> str:
+    """What happened to a hit between two answers."""
+    if was is None:
+        return "new"
+    if changed:
+        return "new words"
+    if was.rank == now.rank:
+        return "same place"
+    return f"{'up' if now.rank < was.rank else 'down'} from {was.rank}"

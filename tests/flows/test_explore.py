@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,17 @@ def test_two_snapshots_answer_side_by_side_with_what_changed(address):
         before, after = page.locator(".side").all()
         expect(before.locator(".hit").first).to_contain_text("painted red")
         expect(after.locator(".hit").first).to_contain_text("painted blue")
+        expect(page.get_by_role("status")).to_contain_text("1 say something else, 0 new, 0 gone")
+        expect(before.locator(".hit").first).to_contain_text("says something else now")
+        expect(after.locator(".hit").first).to_contain_text("new words")
+        page.get_by_label("Question").fill("the lighthouse keeper")
+        page.get_by_label("Granularity").select_option("turn")
+        page.get_by_role("button", name="Compare").click()
+        expect(after.locator(".hit").first).to_contain_text("lighthouse")
+        told = re.search(r"(\d+) new, (\d+) gone", page.get_by_role("status").inner_text())
+        assert told and int(told[1]) >= 1 and told[1] == told[2]
+        expect(after.locator(".mark", has_text=re.compile("^new$"))).to_have_count(int(told[1]))
+        expect(before.locator(".mark", has_text=re.compile("^gone$"))).to_have_count(int(told[2]))
         picture(page, "explore-compare")
 
 
