@@ -146,7 +146,10 @@ def column_chart(
 
 
 def share_ticks(low: float, high: float) -> list[float]:
-    """Round values that hold `low` and `high` between them, at most six."""
+    """Round values between 0 and 1 that hold `low` and `high` between them, at least a tenth apart."""
+    low, high = max(0.0, min(low, 1.0)), min(1.0, max(high, 0.0))
+    if high - low < 0.1:
+        low, high = (min(low, 0.9), 1.0) if high > 0.95 else (max(0.0, low - 0.05), max(0.1, high + 0.05))
     step = next((s for s in (0.01, 0.02, 0.05, 0.1) if (high - low) / s <= 4.5), 0.2)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(n * step, 4) for n in range(first, max(last, first + 1) + 1)]

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.report import Node, draw
@@ -104,10 +104,12 @@ def test_ticks_of_counts_reach_the_highest(high):
     assert ticks[0] == 0 and ticks[-1] >= high and len(ticks) <= 7
 
 
+@example(0.88, 0.96)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_ticks_of_shares_hold_all_values(a, b):
     ticks = share_ticks(min(a, b), max(a, b))
     assert ticks[0] <= min(a, b) + 1e-6 and ticks[-1] >= max(a, b) - 1e-6 and 2 <= len(ticks) <= 8
+    assert ticks[0] >= 0 and ticks[-1] <= 1 and ticks[-1] - ticks[0] >= 0.0999
 
 
 def test_columns_are_as_high_as_their_values():
