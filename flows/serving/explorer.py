@@ -105,7 +105,10 @@ def serve_pages(explorer: Explorer, host: str, port: int, up: Callable[[], None]
             await super().startup(sockets)
             up()
 
-    Server(uvicorn.Config(make_app(explorer), host, port, log_level="warning", access_log=False)).run()
+    config = uvicorn.Config(
+        make_app(explorer), host, port, log_level="warning", access_log=False, timeout_graceful_shutdown=3
+    )
+    Server(config).run()
 
 
 def _form(q: str, namespace: str, granularity: str, k: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def address(store) -> Iterator[str]:
         text += line
     yield json.loads(text)["path"]
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 @contextmanager
