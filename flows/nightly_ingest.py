@@ -56,6 +56,8 @@ def take_planned(
     board.finish(steps.current_grid(settings))
     text = account(title.capitalize(), plan, taken, parent, settings, lake.url)
     create_markdown_artifact(text, key=f"{name}-account", description=f"What the {title} did")
+    if taken.snapshots:
+        steps.link_report(name, settings, taken.snapshots[-1].number)
     tell_outcome(taken, settings)
     return taken
 

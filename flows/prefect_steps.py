@@ -15,7 +15,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -29,6 +34,7 @@ from jobs.engines.profile import Engines, engines_of
 from jobs.plan_backfill import PlannedDay
 from jobs.store import snapshots
 from jobs.store.lake import Lake
+from jobs.write_report import keep_report
 from schemas.errors import GateFailed, SchemaMismatch, UsageError
 from schemas.forms import Asked
 from schemas.manifest import Snapshot
@@ -198,6 +204,23 @@ def steps_of(planned: list[PlannedDay], at_once: int) -> int:
     """How many steps a plan has: sources to read, daily stages, index and publish for each batch."""
     batches = -(-len(planned) // at_once)
     return sum(len(day.read) + len(STAGES) - 1 for day in planned) + 2 * batches
+
+
+def link_report(name: str, settings: Settings, number: int) -> None:
+    """Draw the report of a snapshot, keep it beside the snapshot, and link it as an artifact of this run.
+
+    ENGRAPH_REPORTS_URL says where browsers find it; `engraph serve` sets it. The night's work is done by now, so a page that cannot
+    be drawn is an error in the log and not the end of the run.
+    """
+    try:
+        kept = keep_report(settings, number, now=dt.datetime.now(dt.UTC))
+    except Exception as problem:
+        get_run_logger().error("the report of snapshot %d could not be drawn: %s", number, problem)
+        return
+    base = os.environ.get("ENGRAPH_REPORTS_URL", "").rstrip("/")
+    link = f"{base}/{number}" if base else kept
+    words = f"What snapshot {number} holds and how good it is; the file is {kept}"
+    create_link_artifact(link, link_text=f"Report of snapshot {number}", key=f"{name}-report", description=words)
 
 
 def store_resource(url: str) -> dict[str, str]:

@@ -18,10 +18,13 @@ from flows.command_line import (
     deploy,
     doctor,
     evaluate,
+    explore,
+    export,
     forget,
     ingest,
     metrics,
     recall,
+    report,
     serve,
     snapshots,
     sql,
@@ -45,6 +48,9 @@ app.add_typer(backfill.app, name="backfill")
 app.add_typer(snapshots.app, name="snapshots")
 app.command("forget")(forget.forget)
 app.command("evaluate")(evaluate.evaluate)
+app.command("explore")(explore.explore)
+app.command("export")(export.export)
+app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
 app.command("metrics")(metrics.metrics)

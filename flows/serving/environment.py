@@ -42,6 +42,7 @@ def environment_of(
     found.setdefault("PREFECT_SERVER_UI_API_URL", found["PREFECT_API_URL"])
     # The page with the server's address is written into this folder; the default is shared by all servers of one installation.
     found.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "ui"))
+    found.setdefault("ENGRAPH_REPORTS_URL", f"http://127.0.0.1:{port + 1}/report")  # beside the metrics
     if "PREFECT_SERVER_API_AUTH_STRING" in found:
         found["PREFECT_API_AUTH_STRING"] = found["PREFECT_SERVER_API_AUTH_STRING"]
     found["ENGRAPH_STORE"] = store if "://" in store else str(Path(store).absolute())

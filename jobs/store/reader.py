@@ -16,7 +16,7 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from jobs.build_indexes import open_shard
-from jobs.store import database, snapshots, staging, views
+from jobs.store import database, ledger, snapshots, staging, views
 from jobs.store.lake import Lake
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.recall import Answer, Hit, Judges, Query, Recall, RecallParams, RecallShard
@@ -129,6 +129,15 @@ class Store:
         if name not in TABLES and name != "memory_units_history":
             raise UsageError(f"no table {name!r}: there are {', '.join(sorted(TABLES))} and memory_units_history")
         return views.connect(self.lake, self.catalogue).sql(f"SELECT * FROM {name}").to_arrow_table()
+
+    def files(self, name: str) -> list[str]:
+        """Paths of the Parquet files of a table in this snapshot, for Polars, pandas, Spark and others. They hold every version of
+        a unit, and what hangs on any; `table` and the views show what is current."""
+        if name not in TABLES:
+            raise UsageError(f"no table {name!r}: there are {', '.join(sorted(TABLES))}")
+        if TABLES[name].ledger:
+            return ledger.files(self.lake, name)
+        return self.lake.files(self.catalogue.select(name))
 
     def connect(self, *, read_only: bool = False, sealed: bool | None = None) -> duckdb.DuckDBPyConnection:
         """DuckDB with the tables and macros of the snapshot's file, `embed(text)` and the table macro `recall(text, k := 10,

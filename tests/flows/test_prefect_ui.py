@@ -92,6 +92,12 @@ def test_a_backfill_of_three_days_is_filled_in_followed_and_seen_in_the_grid(lap
         artifact_page(page, laptop.ui, laptop.artifact("backfill-account", run)["id"])
         page.get_by_text("Published snapshot 1").first.wait_for()
         picture(page, "backfill-account")
+        link = re.search(r"\((http[^)]+)\)", laptop.artifact("backfill-report", run)["data"])
+        assert link, "the run links no report"
+        page.goto(link[1])
+        page.get_by_role("heading", name="What the memory holds").wait_for()
+        page.get_by_text("Snapshot 1 of").first.wait_for()
+        picture(page, "backfill-report")
 
     snapshots = cli("snapshots", "list", "--store", laptop.root / "store", "--json").json
     assert snapshots[0]["flow_run"].endswith(run)

@@ -144,3 +144,17 @@ def test_it_is_served_over_http_and_a_taken_port_is_named(store):
             pass
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=2)
+
+
+def test_reports_that_nights_left_are_read_on_this_machine_only(tmp_path):
+    lake = Lake(tmp_path / "store")
+    lake.write_atomic("snapshots/3/report.html", "<h1>Ünits</h1>".encode())
+    with exposed(lake.url, "127.0.0.1", 0) as port:
+        base = f"http://127.0.0.1:{port}"
+        kept = httpx.get(f"{base}/report/3")
+        assert kept.text == "<h1>Ünits</h1>" and kept.headers["content-type"] == "text/html; charset=utf-8"
+        assert httpx.get(f"{base}/report/4").status_code == 404
+        assert httpx.get(f"{base}/report/3", headers={"Host": "memory.example.com"}).status_code == 404
+        assert "engraph_store_up" in httpx.get(f"{base}/report/../metrics").text
+    with exposed(lake.url, "0.0.0.0", 0) as port:
+        assert "Ünits" not in httpx.get(f"http://127.0.0.1:{port}/report/3").text

@@ -129,12 +129,15 @@ def test_gc_removes_what_no_kept_snapshot_names_and_nothing_else(lake, publish, 
         lake.write_atomic(f"index/{shard}/shard-0000/manifest.json", b"{}")
     publish(old, index={"0": f"{'1' * 32}/shard-0000"})
     publish(new, index={"0": f"{'2' * 32}/shard-0000"})
+    for number in (1, 2):
+        lake.write_atomic(f"snapshots/{number}/report.html", b"<html>")
     planned = snapshots.collect_garbage(lake, keep=1, dry_run=True)
     assert len(snapshots.numbers(lake)) == 2
     done = snapshots.collect_garbage(lake, keep=1)
     assert done["removed"] == planned["removed"]
     assert done["kept"] == [2]
     assert snapshots.numbers(lake) == [2]
+    assert not lake.exists("snapshots/1/report.html") and lake.exists("snapshots/2/report.html")
     assert lake.complete(new)
     assert lake.verify([new]) == []
     assert not any(lake.complete(f) for f in (shared, old, orphan))
