@@ -42,10 +42,12 @@ class GraphChannel:
         reached = mass > 0
         if not reached.any():
             return None
-        least = mass[reached].min()
-        logs = np.log(np.maximum(mass, least))
+        passages = np.concatenate([np.full(len(p), p.granularity == "passage") for p in self.level.parts])
+        logs = np.log(np.maximum(mass[passages], mass[reached].min()))
         deviation = float(logs.std())
-        z = (logs - logs.mean()) / deviation if deviation > 1e-9 else np.zeros_like(logs)
+        z = np.zeros(len(mass), np.float32)
+        if deviation > 1e-9:
+            z[passages] = (logs - logs.mean()) / deviation
         return z if units is None else z[units]
 
     def _nearest(self, part: Part) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ moves up to parents and down to children. Means over several leaves and soft max
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from pipelines.recall.params import LEVELS, Hit
 from pipelines.recall.scope import Part, Scope
 
 ANSWERS = {"turn": "turn", "sentence": "passage"}
+ONE_SIDED = {"turn": "speaker", "passage": "graph"}
+"""The channel that only conversations have, and the one that only documents have."""
 
 
 def asked_granularities(scope: Scope, granularity: str | None) -> list[str]:
@@ -52,16 +54,34 @@ class Candidates:
         low, high = int(self.low[i]), int(self.high[i])
         return low + int(np.argmax(self.base[low:high]))
 
-    def via(self, i: int) -> dict[str, float]:
-        """What each channel gave to the i-th candidate, the largest first."""
+    @property
+    def granularity(self) -> str:
+        """That of all candidates."""
+        return self.parts[0][0].granularity
+
+    def given(self, i: int) -> dict[str, float]:
+        """What each channel says for the i-th candidate."""
         leaf, own = self.best_leaf(i), self.evidence.own.get(self.level, {})
         unit = self._own_place(i)
-        given = {
+        return {
             name: float(own[name][unit] if name in own else scores[leaf])
             for name, scores in self.evidence.channels.items()
         }
+
+    def via(self, i: int) -> dict[str, float]:
+        """What each channel gave to the score of the i-th candidate, the largest first."""
+        given = self.given(i)
+        moved = float(self.totals[i]) - sum(given.values())
+        if abs(moved) > 1e-3:  # see `_comparable`
+            name = ONE_SIDED[self.granularity]
+            given[name] = given.get(name, 0.0) + moved
         kept = {name: round(value, 4) for name, value in given.items() if abs(value) >= 5e-5}
         return dict(sorted(kept.items(), key=lambda item: -abs(item[1])))
+
+    def own_places(self) -> np.ndarray:
+        """Place of every candidate among the scored units of its level."""
+        scored = self.evidence.units.get(self.level)
+        return self.units if scored is None else np.searchsorted(scored, self.units)
 
     def _own_place(self, i: int) -> int:
         scored = self.evidence.units.get(self.level)
@@ -105,20 +125,40 @@ Placed = tuple[Candidates, int]
 
 def best_of(candidates: list[Candidates], k: int, valid_at: dt.datetime | None) -> list[Placed]:
     """The k best over all candidates; ties go to the earlier row."""
-    rows = []
-    for found in candidates:
-        totals = found.totals
-        if valid_at is not None:
-            totals = np.where(_valid(found, valid_at), totals, -np.inf)
-        most = min(k, len(totals))
-        if not most:
-            continue
-        least = -np.partition(-totals, most - 1)[most - 1]
-        top = np.flatnonzero(totals >= least)  # more than k where the last places are tied
-        top = top[np.argsort(-totals[top], kind="stable")][:most]
-        rows += [(-float(totals[i]), order, int(i), found) for order, i in enumerate(top) if np.isfinite(totals[i])]
+    tops = [(found, _top(found, k, valid_at)) for found in candidates]
+    if len(tops) > 1:
+        tops = [(_comparable(found, top), top) for found, top in tops]
+    rows = [(-float(found.totals[i]), order, int(i), found) for found, top in tops for order, i in enumerate(top)]
     rows.sort(key=lambda r: (r[0], r[1]))
     return [(found, i) for _, _, i, found in rows[:k]]
+
+
+def _top(found: Candidates, k: int, valid_at: dt.datetime | None) -> np.ndarray:
+    """The k best of one granularity, best first."""
+    totals = found.totals if valid_at is None else np.where(_valid(found, valid_at), found.totals, -np.inf)
+    most = min(k, len(totals))
+    if not most:
+        return np.empty(0, np.int64)
+    least = -np.partition(-totals, most - 1)[most - 1]
+    top = np.flatnonzero(totals >= least)  # more than k where the last places are tied
+    top = top[np.argsort(-totals[top], kind="stable")][:most]
+    return top[np.isfinite(totals[top])]
+
+
+def _comparable(found: Candidates, top: np.ndarray) -> Candidates:
+    """Scores by which turns and passages may stand in one ranking.
+
+    A channel that only one kind has orders that kind in itself, and lifts none of it above the other: the j-th place by all
+    channels takes the j-th best score by shared channels. `via` counts the difference to that channel.
+    """
+    mine, own = ONE_SIDED[found.granularity], found.evidence.own.get(found.level, {})
+    if mine not in found.evidence.channels or not len(top):
+        return found
+    given = own[mine][found.own_places()] if mine in own else found.evidence.channels[mine][found.low]
+    shared = np.where(np.isfinite(found.totals), found.totals - given, -np.inf)
+    totals = found.totals.copy()
+    totals[top] = -np.sort(np.partition(-shared, len(top) - 1)[: len(top)])
+    return replace(found, totals=totals)
 
 
 def _valid(found: Candidates, moment: dt.datetime) -> np.ndarray:

@@ -17,6 +17,7 @@ FROM_CLOSED_LISTS = {
     "relation": "next",
     "operation": "SUPERSEDE",
     "what": "source",
+    "verdict": "right",
 }
 KINDS = {"index_shards": "recall", "source_records": "turns"}
 every_table = pytest.mark.parametrize("schema", TABLES.values(), ids=TABLES)

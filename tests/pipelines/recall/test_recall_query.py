@@ -264,3 +264,17 @@ def test_large_scopes_find_through_the_ann_index_what_an_exact_scan_finds(large)
         assert approximate.confidence == pytest.approx(exact.confidence, abs=1e-2)
         assert all(h.score == pytest.approx(scores[h.unit_id], rel=0.1) for h in both)
     assert np.mean(shared) >= 0.95
+
+
+def test_a_channel_that_only_conversations_have_lifts_no_turn_above_a_passage(mixed, make):
+    """Who speaks orders turns among themselves; turns and passages compete by what both have."""
+    asked = Query(QUESTIONS[0], 20)
+    quiet, loud = (
+        Recall([mixed.shard], make.encode, RecallParams(speaker=weight)).recall(asked).hits for weight in (1.8, 500.0)
+    )
+    kinds = [[hit.granularity for hit in hits] for hits in (quiet, loud)]
+    assert kinds[0] == kinds[1] and set(kinds[0]) == {"turn", "passage"}
+    turns = [[hit.unit_id for hit in hits if hit.granularity == "turn"] for hits in (quiet, loud)]
+    assert turns[0] != turns[1]
+    for hit in loud:
+        assert sum(hit.via.values()) == pytest.approx(hit.score, abs=1e-2)
