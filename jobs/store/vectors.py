@@ -46,6 +46,15 @@ class Vectors:
         self._load()
 
     def _load(self) -> None:
+        try:
+            self._map()
+        except (
+            FileNotFoundError
+        ):  # another process has just put a newer index in the place of the one that the state named
+            with self._lock:
+                self._map()
+
+    def _map(self) -> None:
         state = self.folder / "state.json"
         self.state = json.loads(state.read_text()) if state.exists() else dict(EMPTY)
         if not self._whole():

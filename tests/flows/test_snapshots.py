@@ -10,7 +10,7 @@ import pytest
 import engraph
 from schemas.errors import StoreError
 
-QUESTION = "Which colour has the hull of the boat?"
+QUESTION = "What colour is the hull painted?"
 
 
 @pytest.fixture(scope="module")
