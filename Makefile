@@ -32,9 +32,10 @@ demo: $(READY)
 
 # Whole files side by side: most of the time of a test goes into starting engines, servers and browsers. One thread each for
 # linear algebra: threads of several processes on the same cores spin while they wait for each other, which doubles the work.
+# Files in the order of their names, as the long ones come first and the many short ones fill up the end.
 TEST_WORKERS ?= 2
 test: $(READY)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s

@@ -292,6 +292,7 @@ def test_without_yes_and_without_a_terminal_nothing_happens_and_a_dry_run_says_w
     assert listing(store) == before
 
 
+@pytest.mark.soak
 def test_forgetting_that_is_killed_anywhere_ends_as_if_it_had_not_been(copied, cli, differences, tmp_path):
     store = copied[1]
     undisturbed, writes = tmp_path / "undisturbed", tmp_path / "writes.json"
