@@ -61,10 +61,14 @@ def windows_of(token_ids: Sequence[np.ndarray], room: int) -> Windows:
 
 
 def batches_of(lengths: Sequence[int], budget: int) -> list[range]:
-    """Consecutive ranges over `lengths` (descending), each at most `budget` padded tokens, or one window if that is longer."""
+    """Consecutive ranges over `lengths` (descending), each of windows of one length and at most `budget` tokens, or one window.
+
+    Without padding a window has the same bits whatever it shares a batch with, in bf16 too; padding moved cosines by up to 0.002.
+    So which day a text was first embedded on, and beside what, changes nothing that rests on its vector.
+    """
     batches, start = [], 0
     for i in range(1, len(lengths) + 1):
-        if i == len(lengths) or (i + 1 - start) * lengths[start] > budget:
+        if i == len(lengths) or lengths[i] != lengths[start] or (i + 1 - start) * lengths[start] > budget:
             batches.append(range(start, i))
             start = i
     return batches

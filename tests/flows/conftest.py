@@ -278,10 +278,6 @@ def differences(one: Path, other: Path, *, clock: bool = True) -> list[str]:
     return found
 
 
-# bf16 vectors of the same text from two batches are at cosine 0.99996 and move a weight by up to 0.0017
-SAME_WEIGHT = 5e-3
-
-
 def _without_clock(name: str, table: pa.Table) -> pa.Table:
     clock = ["recorded_at", "at"] + (["valid_to"] if name == "memory_units_history" else [])
     return table.drop_columns([column for column in clock if column in table.column_names])
@@ -295,7 +291,7 @@ def _unequal(a: list[str], b: list[str]) -> str:
 
 
 def _unequal_edges(a: pa.Table, b: pa.Table) -> list[str]:
-    """Decided edges are equal; those above a threshold have Jaccard >= 0.995 and weights within `SAME_WEIGHT`."""
+    """Decided edges are equal; those above a threshold have Jaccard >= 0.995 and weights within 1e-3."""
     decided = [
         rows_of(pa.Table.from_pylist([r for r in t.to_pylist() if r["relation"] not in THRESHOLDED])) for t in (a, b)
     ]
@@ -311,7 +307,7 @@ def _unequal_edges(a: pa.Table, b: pa.Table) -> list[str]:
                 f"{relation} edges: Jaccard {len(shared) / len(either):.4f}, {sorted(one.keys() ^ other.keys())[:3]}"
             )
         apart = max((abs(one[pair] - other[pair]) for pair in shared), default=0.0)
-        if apart > SAME_WEIGHT:
+        if apart > 1e-3:
             found.append(f"{relation} edges: weights differ by {apart:.4f}")
     return found
 

@@ -88,6 +88,12 @@ def test_permuting_and_repeating_texts_changes_no_bit(encoder, encoded):
     assert np.array_equal(again.n_tokens, encoded.n_tokens[order])
 
 
+def test_a_text_has_the_same_bits_whatever_it_is_encoded_with(encoder, encoded):
+    for share in (1, 7, 50):
+        few = [encoder.encode(SENTENCES[i : i + share]).vectors for i in range(0, len(SENTENCES), share)]
+        assert np.array_equal(np.concatenate(few), encoded.vectors)
+
+
 def test_encoding_leaves_torchs_thread_setting_as_it_was(encoder):
     import torch
 

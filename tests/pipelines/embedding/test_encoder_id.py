@@ -76,3 +76,4 @@ def test_batches_cover_all_windows_once_within_the_budget():
     batches = batches_of(lengths, 1024)
     assert [i for b in batches for i in b] == list(range(500))
     assert all(len(b) * lengths[b.start] <= 1024 or len(b) == 1 for b in batches)
+    assert all(lengths[b.start] == lengths[b.stop - 1] for b in batches)
