@@ -73,7 +73,10 @@ def folded(normal: str) -> str:
 
 
 def fact_weights(
-    ends: Sequence[tuple[int, int]], scores: Sequence[float] | np.ndarray, passages: Mapping[int, int], most: int
+    ends: Sequence[Sequence[int]],
+    scores: Sequence[float] | np.ndarray,
+    passages: Mapping[int, int] | np.ndarray,
+    most: int,
 ) -> dict[int, float]:
     """Weights of the phrases of some facts: the mean over its facts of score / number of passages that have the phrase
     (node specificity); the `most` heaviest above 0, heaviest first, equal ones by node."""

@@ -15,19 +15,19 @@ KEPT = 200
 LEAST = 1e-6
 
 
-def entropy_weights(cosines: Sequence[np.ndarray], temperature: float) -> np.ndarray:
-    """A weight for each level, together 1, from the cosines of its units."""
-    weights = np.array([max(LEAST, 1.0 - _relative_entropy(c, temperature)) for c in cosines])
+def entropy_weights(cosines: Sequence[np.ndarray], temperature: float, kept: int | None = KEPT) -> np.ndarray:
+    """A weight for each level, together 1, from the cosines of its units: of the `kept` best of them, None for all."""
+    best = [c if kept is None or len(c) <= kept else np.partition(c, len(c) - kept)[-kept:] for c in cosines]
+    weights = np.array([max(LEAST, 1.0 - entropy(c, temperature) / np.log(max(2, len(c)))) for c in best])
     return weights / weights.sum()
 
 
-def _relative_entropy(cosines: np.ndarray, temperature: float) -> float:
-    """Entropy of softmax(cosines / temperature) as a share of what equal cosines would have."""
-    best = cosines if len(cosines) <= KEPT else np.partition(cosines, len(cosines) - KEPT)[-KEPT:]
-    scaled = (best.astype(np.float64) - float(best.max())) / temperature
+def entropy(cosines: np.ndarray, temperature: float) -> float:
+    """Entropy in nats of softmax(cosines / temperature); that of equal cosines is ln n."""
+    scaled = (cosines.astype(np.float64) - float(cosines.max())) / temperature
     p = np.exp(scaled)
     p /= p.sum()
-    return float(-(p * np.log(p + 1e-12)).sum()) / float(np.log(max(2, len(best))))
+    return float(-(p * np.log(p + 1e-12)).sum())
 
 
 def routed(weights: Mapping[str, float], cosines: Mapping[str, np.ndarray], temperature: float) -> dict[str, float]:

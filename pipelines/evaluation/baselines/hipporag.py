@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy import sparse
 
 from pipelines.evaluation.baselines.corpus import Corpus, Encode, Ranker
-from pipelines.evaluation.baselines.pagerank import personalized_pagerank, undirected
+from pipelines.graph.pagerank import Adjacency, adjacency, exact
+from pipelines.graph.seeds import fact_weights
 
 FACTS, PHRASES, PASSAGE_WEIGHT, DAMPING = 5, 5, 0.05, 0.5
 SYNONYM, MOST_SYNONYMS, SHORTEST = 0.8, 100, 3
@@ -50,7 +50,7 @@ def hipporag2(corpus: Corpus, encode: Encode) -> Ranker:
         best = np.argsort(-scores, kind="stable")[:FACTS]
         phrases = phrase_weights(ends[best], scores[best], known_by)
         passages = PASSAGE_WEIGHT * min_max(corpus.vectors @ vector)
-        return personalized_pagerank(graph, np.concatenate([phrases, passages]), DAMPING)[len(names) :]
+        return exact(graph, np.concatenate([phrases, passages]), DAMPING)[len(names) :]
 
     return rank
 
@@ -71,15 +71,9 @@ def phrase_weights(ends: np.ndarray, scores: np.ndarray, known_by: np.ndarray, m
 
     A phrase takes the mean over its kept facts of score / passages that know it; the `most` heaviest stay.
     """
-    sums, counts = np.zeros(len(known_by)), np.zeros(len(known_by))
-    for (subject, object_), score in zip(ends, scores, strict=True):
-        for end in {int(subject), int(object_)}:
-            sums[end] += score / max(1, known_by[end])
-            counts[end] += 1
-    weights = sums / np.maximum(counts, 1)
-    kept = np.argsort(-weights, kind="stable")[:most]
     out = np.zeros(len(known_by))
-    out[kept] = weights[kept]
+    for node, weight in fact_weights(ends.tolist(), scores, known_by, most).items():
+        out[node] = weight
     return out
 
 
@@ -90,13 +84,13 @@ def _graph(
     names: Sequence[str],
     vectors: np.ndarray,
     passages: int,
-) -> sparse.csr_array:
+) -> Adjacency:
     facts = np.array([(number[s], number[o]) for s, _, o, _ in said if s != o]).reshape(-1, 2)
     synonyms = list(_synonyms(names, vectors))
     source = np.concatenate([facts[:, 0], told[:, 0], *(s for s, _, _ in synonyms)])
     target = np.concatenate([facts[:, 1], told[:, 1] + len(names), *(t for _, t, _ in synonyms)])
     weight = np.concatenate([np.full(len(facts), 2.0), np.ones(len(told)), *(w for _, _, w in synonyms)])
-    return undirected(len(names) + passages, source, target, weight)
+    return adjacency(source, target, weight, len(names) + passages)
 
 
 def _synonyms(names: Sequence[str], vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -17,7 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.evaluation.baselines.corpus import Corpus, Encode, Ranker
-from pipelines.evaluation.baselines.pagerank import personalized_pagerank, undirected
+from pipelines.graph.association import accepted, fit
+from pipelines.graph.pagerank import adjacency, exact
+from pipelines.recall.routing import entropy_weights
 
 GRANULARITIES = 4
 FIRST = 5
@@ -30,15 +32,16 @@ def memgas(corpus: Corpus, encode: Encode) -> Ranker:
     levels = np.stack([corpus.vectors, _mean_of_leaves(corpus), corpus.summaries, corpus.keywords])
     nodes = levels.transpose(1, 0, 2).reshape(GRANULARITIES * n, -1)
     source, target = associations(nodes)
-    adjacency = undirected(len(nodes), source, target, np.ones(len(source)))
+    graph = adjacency(source, target, np.ones(len(source)), len(nodes))
 
     def rank(text: str, vector: np.ndarray) -> np.ndarray:
         similarities = levels @ vector
-        scores = (router(similarities)[:, None] * similarities).T.ravel()
+        weights = entropy_weights(similarities, TEMPERATURE, kept=None)
+        scores = (weights[:, None] * similarities).T.ravel()
         reset = seeded(scores, SEEDS)
         if reset.sum() <= 0:
             return similarities[0]
-        return personalized_pagerank(adjacency, reset, DAMPING).reshape(n, GRANULARITIES).sum(axis=1)
+        return exact(graph, reset, DAMPING).reshape(n, GRANULARITIES).sum(axis=1)
 
     return rank
 
@@ -60,56 +63,22 @@ def associations(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         earlier = nodes[: GRANULARITIES * (node // GRANULARITIES)]
         similarity = earlier @ nodes[node]
         nearest = np.argsort(-similarity, kind="stable")[:CANDIDATES]
-        accepted = nearest[accept(similarity[nearest])]
-        sources.append(np.full(len(accepted), node))
-        targets.append(accepted)
+        chosen = nearest[accept(similarity[nearest])]
+        sources.append(np.full(len(chosen), node))
+        targets.append(chosen)
     empty = np.empty(0, np.int64)
     return np.concatenate([empty, *sources]), np.concatenate([empty, *targets])
 
 
-def accept(values: np.ndarray, *, most_steps: int = 100, tolerance: float = 1e-6, floor: float = 1e-6) -> np.ndarray:
-    """Which values the higher component of a two-component Gaussian mixture takes -> bool [m]; the best alone where none.
-
-    Expectation-maximisation from the quartiles with half the mass each; variances have `floor` added, as in scikit-learn.
-    """
-    x = np.asarray(values, np.float64)
-    best = np.zeros(len(x), bool)
-    best[np.argmax(x)] = True
-    if len(x) < 2 or x.std() < 1e-9:
+def accept(values: np.ndarray) -> np.ndarray:
+    """Which values the higher component of a two-component Gaussian mixture takes -> bool [m]; the best alone where none."""
+    best = np.zeros(len(values), bool)
+    best[np.argmax(values)] = True
+    if values.std() < 1e-9:
         return best
-    means, variance, mass = np.percentile(x, [25, 75]), np.full(2, x.var() / 2 + floor), np.array([0.5, 0.5])
-    for _ in range(most_steps):
-        taken = _responsibilities(x, means, variance, mass)
-        counts = np.maximum(taken.sum(axis=1), 1e-12)
-        moved = taken @ x / counts
-        variance = (taken * (x - moved[:, None]) ** 2).sum(axis=1) / counts + floor
-        mass, shift, means = counts / len(x), np.abs(moved - means).max(), moved
-        if shift < tolerance:
-            break
-    accepted = _responsibilities(x, means, variance, mass).argmax(axis=0) == means.argmax()
-    return accepted if accepted.any() else best
-
-
-def _responsibilities(x: np.ndarray, means: np.ndarray, variance: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    exponents = np.log(mass)[:, None] - 0.5 * np.log(2 * np.pi * variance)[:, None]
-    exponents = exponents - (x - means[:, None]) ** 2 / (2 * variance[:, None])
-    weights = np.exp(exponents - exponents.max(axis=0))
-    return weights / weights.sum(axis=0)
-
-
-def entropies(similarities: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
-    """Entropy in nats of each row's softmax: [levels, n] -> [levels]."""
-    scaled = similarities / temperature
-    p = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    return -(p * np.log(p + 1e-12)).sum(axis=1)
-
-
-def router(similarities: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
-    """Weights of the granularities, summing to 1: what is left of the highest possible entropy, normalised."""
-    most = np.log(max(similarities.shape[1], 2))
-    weights = np.maximum(1e-6, 1 - entropies(similarities, temperature) / most)
-    return weights / weights.sum()
+    known = np.ones((1, len(values)), bool)
+    found = accepted(values[None], known, fit(values[None], known))[0]
+    return found if found.any() else best
 
 
 def seeded(scores: np.ndarray, seeds: int) -> np.ndarray:

@@ -9,39 +9,17 @@ import pytest
 
 from pipelines.evaluation.baselines import BASELINES, Corpus
 from pipelines.evaluation.baselines.hipporag import min_max, phrase, phrase_weights
-from pipelines.evaluation.baselines.memgas import accept, associations, entropies, router, seeded
-from pipelines.evaluation.baselines.pagerank import personalized_pagerank, undirected
-
-PATH = undirected(5, np.array([0, 1, 2]), np.array([1, 2, 3]), np.ones(3))
-
-
-@pytest.mark.parametrize(
-    ("damping", "expected"),
-    [
-        (0.10, [0.238095, 0.025063, 0.025063, 0.238095, 0.473684]),
-        (0.50, [0.200000, 0.133333, 0.133333, 0.200000, 0.333333]),
-        (0.85, [0.175439, 0.259344, 0.259344, 0.175439, 0.130435]),
-    ],
-)
-def test_pagerank_returns_dangling_mass_to_the_reset(damping, expected):
-    found = personalized_pagerank(PATH, np.array([1, 0, 0, 1, 2.0]), damping)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_pagerank_follows_weights_and_ignores_resets_that_are_no_mass():
-    graph = undirected(3, np.array([0, 1]), np.array([1, 2]), np.array([2, 0.8]))
-    found = personalized_pagerank(graph, np.array([1, 0, 0.05]), 0.5)
-    np.testing.assert_allclose(found, [0.595238, 0.333333, 0.071429], atol=1e-6)
-    odd = personalized_pagerank(graph, np.array([1, -3, np.nan]), 0.5)
-    np.testing.assert_allclose(odd, personalized_pagerank(graph, np.array([1.0, 0, 0]), 0.5))
-
+from pipelines.evaluation.baselines.memgas import TEMPERATURE, accept, associations, seeded
+from pipelines.recall.routing import entropy, entropy_weights
 
 SIMILARITIES = np.array([[0.9, 0.5, 0.4, 0.3], [0.6, 0.55, 0.5, 0.45], [0.8, 0.78, 0.2, 0.1], [0.3] * 4])
 
 
 def test_the_router_weighs_by_normalised_inverse_entropy():
-    np.testing.assert_allclose(entropies(SIMILARITIES), [0.730219, 1.348243, 0.859618, 1.386294], atol=1e-6)
-    np.testing.assert_allclose(router(SIMILARITIES), [0.537412, 0.031169, 0.431417, 0.000001], atol=2e-6)
+    entropies = [entropy(row, TEMPERATURE) for row in SIMILARITIES]
+    np.testing.assert_allclose(entropies, [0.730219, 1.348243, 0.859618, 1.386294], atol=1e-6)
+    weights = entropy_weights(SIMILARITIES, TEMPERATURE, kept=None)
+    np.testing.assert_allclose(weights, [0.537412, 0.031169, 0.431417, 0.000001], atol=2e-6)
 
 
 def test_the_mixture_accepts_the_higher_component():

@@ -35,6 +35,12 @@ def test_weights_of_edges_count():
     assert np.allclose(exact(graph, np.array([1, 0, 0.05])), [0.595238, 0.333333, 0.071429], atol=1e-6)
 
 
+def test_resets_that_are_no_mass_count_as_none():
+    graph = adjacency(np.array([0, 1]), np.array([1, 2]), np.array([2, 0.8]), 3)
+    odd = exact(graph, np.array([1, -3, np.nan]))
+    np.testing.assert_allclose(odd, exact(graph, np.array([1.0, 0, 0])))
+
+
 @given(st.integers(2, 60), st.integers(0, 150), st.sampled_from([0.1, 0.5, 0.85]), st.integers(0, 10**6))
 def test_exact_agrees_with_igraph(nodes, edges, damping, seed):
     source, target, weight = random_graph(nodes, edges, seed)
