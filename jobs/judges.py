@@ -109,7 +109,9 @@ def _chat(llm: LlmSettings, name: str, schema: dict, told: str) -> dict:
         "messages": [{"role": "user", "content": told}],
         "response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}},
     }
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {llm.api_key}"} if llm.api_key else {})
+    headers = {"Content-Type": "application/json"}
+    if llm.api_key:
+        headers["Authorization"] = f"Bearer {llm.api_key.get_secret_value()}"
     request = urllib.request.Request(
         f"{str(llm.base_url).rstrip('/')}/chat/completions", json.dumps(body).encode(), headers, method="POST"
     )

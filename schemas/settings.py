@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -122,7 +122,7 @@ class LlmSettings(BaseModel):
 
     base_url: str | None = Field(default=None, description="up to and with /v1")
     model: str = Field(default="", description="as the endpoint names it")
-    api_key: str | None = Field(default=None, description="better given as ENGRAPH_LLM__API_KEY than in a file")
+    api_key: SecretStr | None = Field(default=None, description="better given as ENGRAPH_LLM__API_KEY than in a file")
 
 
 class Settings(BaseSettings):

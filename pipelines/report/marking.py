@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from pipelines.lexical.terms import stem_terms
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-CHANNELS = {"dense": "meaning", "lexical": "words"}
+CHANNELS = {"dense": "meaning", "lexical": "words", "graph": "links", "speaker": "who speaks", "time": "when it was"}
 LEVELS = {
     "leaf": "of the message or sentence",
     "window": "of the exchange or passage",

@@ -5,6 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from pydantic import SecretStr
 
 from jobs.judges import judges
 from schemas.errors import EngraphError
@@ -43,7 +44,7 @@ def endpoint():
 
 def configured(endpoint) -> Settings:
     url = f"http://127.0.0.1:{endpoint.server_port}/v1"
-    return Settings(llm=LlmSettings(base_url=url, model="tiny", api_key="secret"))
+    return Settings(llm=LlmSettings(base_url=url, model="tiny", api_key=SecretStr("secret")))
 
 
 def test_nothing_configured_means_no_judge():
@@ -56,6 +57,7 @@ def test_the_filter_asks_with_a_schema_and_reads_numbers(endpoint):
     assert judges(configured(endpoint)).keep("Who rides?", TEXTS) == [1, 0]
     ((path, authorization, body),) = endpoint.asked
     assert path == "/v1/chat/completions" and authorization == "Bearer secret"
+    assert "secret" not in repr(configured(endpoint))
     assert body["model"] == "tiny" and body["stream"] is False
     assert body["response_format"]["type"] == "json_schema"
     assert body["response_format"]["json_schema"]["strict"] is True
