@@ -242,10 +242,10 @@ def test_a_second_ingest_on_the_cluster_does_nothing(cluster, two_days, start, l
 
 @pytest.mark.soak
 def test_a_store_that_the_cluster_began_is_continued_on_one_machine(
-    cluster, local, two_days, ingest, differences, tmp_path
+    cluster, local, two_days, given, ingest, differences, tmp_path
 ):
     shutil.copytree(cluster.first, tmp_path / "store")
-    ran = ingest(two_days[1], store=tmp_path / "store", day="2026-01-06")
+    ran = ingest(two_days[1], "--extractions", given, store=tmp_path / "store", day="2026-01-06")
     assert ran.json["snapshot"] == 2
     assert differences(local.second, tmp_path / "store") == []
 
@@ -261,12 +261,12 @@ def parts(store: Path, day: str) -> dict[str, dict[str, tuple[int, int]]]:
 
 @pytest.mark.soak
 def test_a_driver_that_is_killed_leaves_no_process_and_its_finished_shards_to_the_next(
-    local, two_days, start, differences, cli, tmp_path
+    local, two_days, given, start, differences, cli, tmp_path
 ):
     """On a store that one machine began, so this is also its continuation on the cluster."""
     store, day = tmp_path / "store", "2026-01-06"
     shutil.copytree(local.first, store)
-    killed = start(two_days[1], store, day)
+    killed = start(two_days[1], store, day, "--extractions", given)
 
     def kill(found: dict[int, Process]) -> None:
         if any((store / "lake" / "embeddings").glob(f"day={day}/*/*/part-*.json")):
@@ -283,7 +283,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_its_finished_shards_to_th
     assert {mark.split("/")[1] for mark in finished} >= {"memory_units", "embeddings"}
     assert not [mark for mark in finished if mark.startswith("lake/triples")]
 
-    rerun = start(two_days[1], store, day).watch()
+    rerun = start(two_days[1], store, day, "--extractions", given).watch()
     assert (rerun.process.returncode, rerun.json["snapshot"]) == (0, 2), rerun.err
     assert differences(local.second, store) == []
     after = parts(store, day)
