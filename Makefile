@@ -39,6 +39,7 @@ test: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s
+	ENGRAPH_NEW_EXAMPLES=1 $(BIN)/python -m pytest -m 'hypothesis and not soak'
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -87,12 +87,15 @@ ORDER BY score DESC, unit_id LIMIT k
 
 def _lexical() -> list[Macro]:
     stops = ", ".join("'" + word.replace("'", "''") + "'" for word in sorted(lexical.STOP_WORDS))
+    # nfc_normalize ends a text at its first NUL, which parts words like any other character that is not in one.
     terms = Macro(
         "query_terms",
         "text",
         "what a text is searched under: (term, weight); words that are not in lexicon as they are written",
         f"""
-WITH written AS MATERIALIZED (SELECT translate(nfc_normalize(text::VARCHAR), '{CAPITALS}', '{CAPITALS.lower()}') AS line),
+WITH written AS MATERIALIZED (
+    SELECT translate(nfc_normalize(replace(text::VARCHAR, chr(0), ' ')), '{CAPITALS}', '{CAPITALS.lower()}') AS line
+),
 odd AS (SELECT unnest(regexp_extract_all(w.line, '[^\x00-\x7f]')) AS written FROM written w),
 folds AS (
     SELECT list(f.written || f.folded) AS all_ FROM bm25_folding f WHERE f.written IN (SELECT o.written FROM odd o)

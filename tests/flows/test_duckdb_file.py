@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import engraph
@@ -138,6 +138,7 @@ def test_lexical_search_in_a_namespace_counts_words_there_only(con, opened):
 
 
 @settings(max_examples=60)
+@example("before\0after it")
 @given(st.text(ASSIGNED, max_size=60) | st.text("aAéÉßſKﬁ’'_-. 東京都ひらABz\u0301०", max_size=40))
 def test_a_question_falls_into_the_same_words_in_sql(con, text):
     composed = unicodedata.normalize("NFC", text)
