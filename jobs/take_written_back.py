@@ -44,7 +44,7 @@ class WrittenBack:
     def _files(self) -> list[SourceFile]:
         files = []
         for one in self.staged:
-            lines = [*_facts(one), *_corrections(self.run, one)]
+            lines = [*_facts(one), *_corrections(self.run, one), *_unreadable(one)]
             if lines:
                 path = Path(self._folder.name) / f"{one.stem}.jsonl"
                 path.write_text(
@@ -60,6 +60,9 @@ class WrittenBack:
         held = set(ledger.read(self.run.lake, "feedback")["feedback_id"].to_pylist())
         known = _namespaces(self.run, [r["unit_id"] for one in self.staged for r in one.rows["feedback"]])
         for one in self.staged:
+            if one.unreadable:
+                staging.set_aside(self.run.lake, one.stem)
+                continue
             rows = [_feedback(one, i, row, known) for i, row in enumerate(one.rows["feedback"])]
             ledger.append(self.run.lake, "feedback", [r for r in rows if r["feedback_id"] not in held])
             staging.remove(self.run.lake, one.stem)
@@ -121,6 +124,14 @@ def _corrections(run: Run, one: Staged) -> list[dict]:
             lines.append(kept)
     lines += [{"written_back": "nothing", "unit_id": u, "correction": r["text"]} for u, r in sorted(last.items())]
     return lines
+
+
+def _unreadable(one: Staged) -> list[dict]:
+    """One line for the reader to refuse, so that the loss is counted and told."""
+    if not one.unreadable:
+        return []
+    name = f"{staging.FOLDER}/{one.stem}.unreadable.duckdb"
+    return [{"written_back": "nothing", "unreadable": name, "error": one.unreadable}]
 
 
 def forget_feedback(run: Run, namespace: str | None, ids: Sequence[str]) -> int:

@@ -121,8 +121,7 @@ class Store:
 
     def recall_many(self, queries: list[Query], *, judges: Judges | None = None, explain: bool = False) -> list[Answer]:
         """Answers to many questions, which are encoded together; `judges` look at the best hits again."""
-        self._recall.judges = judges or Judges()
-        return self._recall.recall_many(queries, explain=explain)
+        return self._recall.recall_many(queries, judges=judges or Judges(), explain=explain)
 
     def table(self, name: str) -> pa.Table:
         """A whole table as its view shows it."""

@@ -2,7 +2,8 @@
 
 Each connection that may write has a small DuckDB file of its own in `written-back/`, attached beside the snapshot: three tables
 with constraints, so that INSERT says at once what is wrong, and a write-ahead log, so that a kill loses nothing that was committed.
-A file that its connection still holds is taken when it lets go. One without rows is removed.
+A file that its connection still holds is taken when it lets go. One without rows is removed. One that cannot be read is set aside
+under another name: it counts as one refused record, and its bytes stay for whoever can repair them.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ COMMENTS = {
 
 @dataclass(frozen=True)
 class Staged:
-    """The rows of one file."""
+    """The rows of one file; where it could not be read none, and why."""
 
     stem: str
     snapshot: int
     rows: dict[str, list[dict]]
+    unreadable: str | None = None
 
 
 def attach(lake: Lake, con: duckdb.DuckDBPyConnection, snapshot: int) -> str | None:
@@ -71,23 +73,44 @@ def take(lake: Lake) -> list[Staged]:
     found = []
     for name in lake.names(FOLDER) if lake.local else ():
         path = lake.local_path(f"{FOLDER}/{name}")
-        if path.suffix != ".duckdb":
+        if path.suffix != ".duckdb" or path.stem.endswith(".unreadable"):
             continue
         try:
-            rows = _rows(path)
-        except duckdb.Error:  # its connection holds it, or was killed before the tables were made
-            continue
-        if any(rows.values()):
-            found.append(Staged(path.stem, int(path.stem.partition("-")[0]), rows))
+            rows, why = _rows(path), None
+        except duckdb.Error as error:
+            if _held(error):
+                continue
+            rows, why = {t: [] for t in TABLES}, str(error).splitlines()[0]
+        if why or any(rows.values()):
+            snapshot = path.stem.partition("-")[0]
+            found.append(Staged(path.stem, int(snapshot) if snapshot.isdecimal() else 0, rows, why))
         else:
             remove(lake, path.stem)
     return found
 
 
+def _held(error: duckdb.Error) -> bool:
+    """Whether a connection, of this process or another one, has the file open."""
+    told = str(error)
+    return "already attached" in told or "Could not set lock" in told
+
+
 def _rows(path: Path) -> dict[str, list[dict]]:
+    if path.stat().st_size == 0:  # its connection was killed before it wrote anything
+        return {}
     with duckdb.connect(str(path)) as con:  # not read-only: what the log holds has to go into the file
         con.execute("SET TimeZone = 'UTC'")
+        if not con.execute("SHOW TABLES").fetchall():
+            return {}
         return {t: con.sql(f'SELECT * FROM {t} ORDER BY "at"').to_arrow_table().to_pylist() for t in TABLES}
+
+
+def set_aside(lake: Lake, stem: str) -> None:
+    """Rename a file that cannot be read, so that it is counted once and kept."""
+    for suffix in ("duckdb", "duckdb.wal"):
+        path = lake.local_path(f"{FOLDER}/{stem}.{suffix}")
+        if path.exists():
+            path.rename(lake.local_path(f"{FOLDER}/{stem}.unreadable.{suffix.rpartition('.')[2]}"))
 
 
 def remove(lake: Lake, stem: str) -> None:

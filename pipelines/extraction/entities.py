@@ -23,7 +23,8 @@ from pipelines.extraction.words import VAGUE, Token, closed_class, lemmas, rarit
 _ADDRESS = re.compile(
     r"https?://[^\s<>\"']+[\w/]|www\.[^\s<>\"']+[\w/]|(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}|(?<!\w)[@#]\w{2,}"
 )
-_QUOTED = re.compile(r"[\"“”]([^\"“”\n]{2,60})[\"“”]|[«「『《]([^»」』》\n]{2,60})[»」』》]")
+# A title touches its quotation marks: what lies between the end of one and the beginning of the next does not.
+_QUOTED = re.compile(r"[\"“”]([^\"“”\s][^\"“”\n]{0,58}[^\"“”\s])[\"“”]|[«「『《]([^»」』》\n]{2,60})[»」』》]")
 _UNIT = (
     "%|percent|per cent"
     "|km|kilomet(?:er|re)s?|miles?|met(?:er|re)s?|cm|mm|feet|foot|inch(?:es)?|yards?|acres?|kg|kilos?|grams?|kilograms?"

@@ -287,6 +287,26 @@ class KnowledgeGraph:
             said.append(self._told_in_words(namespace, neighbour, x, why, node))
         return said
 
+    def timeline(self, row: int, seeds: Seeds) -> tuple[str, list[int]] | None:
+        """(name, rows by time) of the rarest entity that a question names and `row` mentions: all passages or rounds that mention
+        it. None where there is no such entity."""
+        node = int(self._nodes_of(np.array([row]))[0])
+        if node < 0:
+            return None
+        named = [seed for seed in seeds.found if seed.node in set(self._mentions(node).tolist())]
+        if not named:
+            return None
+        seed = min(named, key=lambda s: (self._degree(s.node), s.node))
+        rows = np.asarray(self._rows[np.sort(self._mentions(seed.node))])
+        times = self.units["event_time"].take(pa.array(rows)).cast(pa.int64()).to_numpy()
+        return seed.name, rows[np.argsort(times, kind="stable")].tolist()
+
+    def _mentions(self, node: int) -> np.ndarray:
+        """Entities that a passage mentions, or passages that mention an entity."""
+        a, b = int(self._starts[node]), int(self._starts[node + 1])
+        columns = np.asarray(self._columns[a:b])[(np.asarray(self._kinds[a:b]) & MENTION) > 0]
+        return self.spans[self._namespace_of(node)][0] + columns.astype(np.int64)
+
     def _givers(self, namespace: str, node: int, x: np.ndarray, most: int, but: int = -1) -> list[tuple[int, int]]:
         """(node, kind of edge) of the neighbours that give a node most of its mass."""
         first = self.spans[namespace][0]

@@ -157,41 +157,50 @@ Part = tuple[Lexical, int, int]
 """Rows [start, end) of one index."""
 
 
+class Collection:
+    """Row ranges that are one collection together. Keeps a number for each row, so that a question costs its postings alone."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = tuple(parts)
+        lengths = [index.lengths(start, end) for index, start, end in self._parts]
+        self._sizes = [len(part) for part in lengths]
+        self._n = sum(self._sizes)
+        average = max(sum(float(part.sum()) for part in lengths) / max(1, self._n), 1.0)
+        self._norms = [(K1 * (1.0 - B + B * part / average)).astype(np.float32) for part in lengths]
+
+    def scores(self, text: str) -> list[np.ndarray]:
+        """BM25 of a question -> f32 [end - start] for each part."""
+        return self._score(text)[0]
+
+    def shares(self, text: str) -> list[np.ndarray]:
+        """`scores` as a share, 0 to 1, of what a unit that is nothing but the question's words could reach.
+
+        Unlike a z-score the share means the same in a collection of a hundred units and of a million.
+        """
+        found, ideal = self._score(text)
+        return [part / np.float32(ideal) for part in found] if ideal > 0 else found
+
+    def _score(self, text: str) -> tuple[list[np.ndarray], float]:
+        out = [np.zeros(size, np.float32) for size in self._sizes]
+        ideal = 0.0
+        for word, weight in Counter(stem_terms(text)).items():
+            places = [index.places(word, start, end) for index, start, end in self._parts]
+            df = sum(high - low for low, high in places)
+            if not df:
+                continue
+            gain = weight * float(np.log1p((self._n - df + 0.5) / (df + 0.5))) * (K1 + 1.0)
+            ideal += gain
+            for place, (index, start, _), norm, target in zip(places, self._parts, self._norms, out, strict=True):
+                rows, tf = index.postings_at(*place, start)
+                target[rows] += np.float32(gain) * tf / (tf + norm[rows])
+        return out, ideal
+
+
 def scores(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
-    """BM25 of a question against several row ranges that are one collection together -> f32 [end - start] for each."""
-    return _score(text, parts)[0]
+    """`Collection.scores` of one question."""
+    return Collection(parts).scores(text)
 
 
 def shares(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
-    """`scores` as a share, 0 to 1, of what a unit that is nothing but the question's words could reach.
-
-    Unlike a z-score the share means the same in a collection of a hundred units and of a million.
-    """
-    found, ideal = _score(text, parts)
-    return [part / ideal for part in found] if ideal > 0 else found
-
-
-def _score(text: str, parts: Sequence[Part]) -> tuple[list[np.ndarray], float]:
-    lengths = [index.lengths(start, end) for index, start, end in parts]
-    n = sum(map(len, lengths))
-    out = [np.zeros(len(part), np.float32) for part in lengths]
-    ideal = 0.0
-    if not n:
-        return out, ideal
-    average = max(sum(float(part.sum()) for part in lengths) / n, 1.0)
-    words = [
-        (w, n, [index.places(w, start, end) for index, start, end in parts])
-        for w, n in Counter(stem_terms(text)).items()
-    ]
-    dfs = {w: sum(high - low for low, high in places) for w, _, places in words}
-    for word, weight, places in words:
-        df = dfs[word]
-        if not df:
-            continue
-        found = [index.postings_at(*place, start) for place, (index, start, _) in zip(places, parts, strict=True)]
-        idf = weight * float(np.log1p((n - df + 0.5) / (df + 0.5)))
-        ideal += idf * (K1 + 1.0)
-        for (rows, tf), length, target in zip(found, lengths, out, strict=True):
-            norm = K1 * (1.0 - B + B * length[rows] / average)
-            target[rows] += idf * tf * (K1 + 1.0) / (tf + norm)
-    return out, ideal
+    """`Collection.shares` of one question."""
+    return Collection(parts).shares(text)

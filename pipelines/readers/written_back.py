@@ -18,7 +18,13 @@ _KINDS = {"turn": (TurnRecord, "said_at"), "document": (DocumentRecord, "publish
 
 
 def written_back(value: Mapping[str, Any]) -> TurnRecord | DocumentRecord:
-    """The record. Raises `InvalidRecord` for a correction of what is no turn or document, and for fields that are lacking."""
+    """The record. Raises `InvalidRecord` for a correction of what is no turn or document, for a file of written-back rows that
+    could not be read, and for fields that are lacking."""
+    if "unreadable" in value:
+        raise InvalidRecord(
+            f"what was written back in SQL cannot be read ({value.get('error')}); the file is kept as {value['unreadable']} "
+            "in the store: repair it and take `.unreadable` out of its name, or write the rows again"
+        )
     kind = _KINDS.get(str(value[KEY]))
     if kind is None:
         raise InvalidRecord(

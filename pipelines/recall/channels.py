@@ -8,15 +8,12 @@ same channels score these alone, exactly; the spread that z-scores need then com
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from pipelines import lexical
-from pipelines.lexical.terms import surface_words
 from pipelines.recall.graph_channel import GraphChannel
 from pipelines.recall.params import RecallParams
 from pipelines.recall.routing import routed
@@ -24,8 +21,6 @@ from pipelines.recall.scope import Cover, Level, Scope
 from pipelines.recall.times import Reading, by_order, in_window
 
 ORDER_WEIGHT = 0.5
-_ME = re.compile(r"\b(?:I|I'm|I've|my|me|mine|myself)\b")
-_YOU = re.compile(r"\b(?:you|your|yours)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -146,8 +141,7 @@ def lexical_shares(scope: Scope, asked: Asked, params: RecallParams) -> Shares:
     out = {}
     for name, weight in params.lexical.items():
         if weight and name in scope.levels and params.speaks(f"lexical:{name}"):
-            parts = [(p.shard.lexical, p.start, p.end) for p in scope.levels[name].parts]
-            found = lexical.shares(asked.reading.text, parts)
+            found = scope.levels[name].words.shares(asked.reading.text)
             out[name] = found[0] if len(found) == 1 else np.concatenate(found)
     return out
 
@@ -186,23 +180,14 @@ def leaf_scores(scope: Scope, asked: Asked, params: RecallParams, found: Evidenc
 def _speaker(scope: Scope, asked: Asked, params: RecallParams, found: Evidence) -> None:
     if not params.speaker or not params.speaks("speaker"):
         return
-    names, codes = scope.speakers
-    wanted = named_speakers(names, asked.text)
+    names, codes = scope.speakers.names, scope.speakers.codes
+    wanted = scope.speakers.named_in(asked.text)
     if not wanted or len(wanted) == len(names):
         return
     table = np.zeros(len(names) + 1, np.float32)
     table[wanted] = params.speaker
     found.channels["speaker"] = table[codes if found.leaves is None else codes[found.leaves]]
     found.notes.append("about what was said by " + " or ".join(names[i] for i in wanted[:5]))
-
-
-def named_speakers(names: list[str], text: str) -> list[int]:
-    """Those whose whole name the question has; a question of `I` and `my` is about what a speaker called user said."""
-    words = set(surface_words(text))
-    wanted = [i for i, name in enumerate(names) if (parts := surface_words(name)) and words.issuperset(parts)]
-    if not wanted and "user" in names and _ME.search(text) and not _YOU.search(text):
-        wanted = [names.index("user")]
-    return wanted
 
 
 def _time(scope: Scope, asked: Asked, params: RecallParams, found: Evidence) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.lexical.terms import stem_terms
-from pipelines.recall.channels import Asked, Evidence, named_speakers
+from pipelines.recall.channels import Asked, Evidence
 from pipelines.recall.ranking import Placed
 from pipelines.recall.scope import Scope
 
@@ -35,9 +35,8 @@ def _gaps(scope: Scope, asked: Asked, found: Evidence) -> tuple[float, float]:
     """What the best of the named person leads the best of all others by, in score and in deviations of cosines; else 0."""
     if "speaker" not in found.channels or "leaf" not in found.cosines:
         return 0.0, 0.0
-    names, codes = scope.speakers
-    codes = codes if found.leaves is None else codes[found.leaves]
-    said = np.isin(codes, named_speakers(names, asked.text))
+    codes = scope.speakers.codes if found.leaves is None else scope.speakers.codes[found.leaves]
+    said = np.isin(codes, scope.speakers.named_in(asked.text))
     if said.all() or not said.any():
         return 0.0, 0.0
     scores = found.totals - found.channels["speaker"]
@@ -55,8 +54,7 @@ def _leaf_cosines(scope: Scope, found: Evidence) -> np.ndarray:
 
 def _words_met(scope: Scope, asked: Asked, found: Evidence) -> float:
     """Share of the question's words, names of speakers aside, that the best leaf has; rare words count more."""
-    names = {stem for name in scope.speakers[0][:1000] for stem in stem_terms(name)}
-    words = set(stem_terms(asked.reading.text)) - names
+    words = set(stem_terms(asked.reading.text)) - scope.speakers.stems
     if not words:
         return 0.0
     best = int(np.argmax(found.totals))

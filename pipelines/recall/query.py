@@ -21,7 +21,7 @@ from pipelines.recall.feedback import fed_back
 from pipelines.recall.params import Answer, Query, RecallParams
 from pipelines.recall.ranking import Placed, asked_granularities, best_of, gather, hits_of
 from pipelines.recall.scope import Scope
-from pipelines.recall.second_stage import DEPTH, Judges, judged
+from pipelines.recall.second_stage import DEPTH, NO_JUDGES, Judges, judged
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.times import Reading, in_window, read_time
 from schemas.errors import EngraphError, UsageError
@@ -39,10 +39,8 @@ class Recall:
         shards: list[RecallShard],
         encode: Callable[[list[str]], np.ndarray],
         params: RecallParams | None = None,
-        judges: Judges | None = None,
     ) -> None:
         self.shards, self.encode, self.params = shards, encode, params or RecallParams()
-        self.judges = judges or Judges()
         self._scopes: dict[tuple[str, ...] | None, Scope] = {}
 
     def _scope(self, namespaces: tuple[str, ...] | None) -> Scope:
@@ -58,45 +56,46 @@ class Recall:
             self._scopes[key] = Scope(self.shards, None if key is None else set(key))
         return self._scopes[key]
 
-    def recall(self, query: Query, *, explain: bool = False) -> Answer:
+    def recall(self, query: Query, *, judges: Judges = NO_JUDGES, explain: bool = False) -> Answer:
         """Answer one question."""
-        return self.recall_many([query], explain=explain)[0]
+        return self.recall_many([query], judges=judges, explain=explain)[0]
 
-    def recall_many(self, queries: list[Query], *, explain: bool = False) -> list[Answer]:
-        """Answer questions; they are encoded together. With `explain`, answers say in words what brought each hit."""
+    def recall_many(self, queries: list[Query], *, judges: Judges = NO_JUDGES, explain: bool = False) -> list[Answer]:
+        """Answer questions; they are encoded together. `judges` look at the best hits again. With `explain`, answers say in words
+        what brought each hit."""
         for query in queries:
             _check(query)
         if not queries:
             return []
         vectors = self.encode([q.text for q in queries])
-        return [self._answer(q, v, explain) for q, v in zip(queries, vectors, strict=True)]
+        return [self._answer(q, v, judges, explain) for q, v in zip(queries, vectors, strict=True)]
 
-    def _answer(self, query: Query, vector: np.ndarray, explain: bool) -> Answer:
+    def _answer(self, query: Query, vector: np.ndarray, judges: Judges, explain: bool) -> Answer:
         scope = self._scope(query.namespaces)
         if not scope.n_leaves:
             return Answer([], 0.0)
         asked = Asked(query.text, vector, _reading(scope, query))
-        depth = max(query.k, DEPTH) if self.judges.score is not None else query.k
+        depth = max(query.k, DEPTH) if judges.score is not None else query.k
         found, placed = self._ranked(scope, asked, query, depth)
         notes: list[str] = []
         for _ in range(query.iterate):
-            asked = self._next_round(scope, asked, placed, notes)
+            asked = self._next_round(scope, asked, placed, judges, notes)
             found, placed = self._ranked(scope, asked, query, depth)
         sure = confidence(scope, asked, found, placed)
         hits = hits_of(placed)
         failed: list[str] = []
         why = {h.unit_id: explained(scope, asked, p) for h, p in zip(hits, placed, strict=True)} if explain else {}
-        if self.judges:
-            hits, failed = judged(query.text, hits, query.k, self.judges)
+        if judges:
+            hits, failed = judged(query.text, hits, query.k, judges)
         return Answer(hits, sure, tuple(found.notes + notes + failed), {h.unit_id: why[h.unit_id] for h in hits if why})
 
-    def _next_round(self, scope: Scope, asked: Asked, placed: list[Placed], notes: list[str]) -> Asked:
+    def _next_round(self, scope: Scope, asked: Asked, placed: list[Placed], judges: Judges, notes: list[str]) -> Asked:
         """The question as it is asked again: with a language model's thought where there is one, else with the words found."""
-        if self.judges.think is None:
+        if judges.think is None:
             return fed_back(scope, asked, placed)
         texts = [h.text for h in hits_of(placed[:SHOWN])]
         try:
-            thought = self.judges.think(asked.text, texts)
+            thought = judges.think(asked.text, texts)
         except EngraphError as problem:
             notes.append(f"asked again without the language model: {problem}")
             return fed_back(scope, asked, placed)

@@ -12,8 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
+from pipelines import lexical
 from pipelines.recall.params import LEAVES, LEVELS
 from pipelines.recall.shard import NO_DAY, RecallShard
+from pipelines.recall.speakers import Speakers
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,15 @@ class Cover:
         return len(self.units) == len(self.starts) - 1 and bool((np.diff(self.starts) == 1).all())
 
     @cached_property
-    def _covered(self) -> np.ndarray:
-        return np.diff(self.starts) > 0
+    def _covered(self) -> np.ndarray | None:
+        """Which leaves some unit covers; None where all are."""
+        covered = np.diff(self.starts) > 0
+        return None if covered.all() else covered
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """Where the units of each covered leaf begin."""
+        return self.starts[:-1] if self._covered is None else self.starts[:-1][self._covered]
 
     @cached_property
     def identity(self) -> bool:
@@ -57,9 +66,11 @@ class Cover:
             return scores
         if self._single:
             return scores[self.units]
+        best = np.maximum.reduceat(scores[self.units], self._first) if len(self.units) else np.empty(0, np.float32)
+        if self._covered is None:
+            return best
         out = np.zeros(len(self.starts) - 1, np.float32)
-        if len(self.units):
-            out[self._covered] = np.maximum.reduceat(scores[self.units], self.starts[:-1][self._covered])
+        out[self._covered] = best
         return out
 
     def narrowed(self, leaves: np.ndarray) -> tuple[np.ndarray, Cover]:
@@ -99,6 +110,11 @@ class Level:
     @cached_property
     def high(self) -> np.ndarray:
         return np.concatenate([p.high for p in self.parts])
+
+    @cached_property
+    def words(self) -> lexical.Collection:
+        """The units as texts of one collection."""
+        return lexical.Collection([(p.shard.lexical, p.start, p.end) for p in self.parts])
 
     @cached_property
     def days(self) -> np.ndarray:
@@ -168,14 +184,14 @@ class Scope:
         return max(days, default=NO_DAY)
 
     @cached_property
-    def speakers(self) -> tuple[list[str], np.ndarray]:
-        """(names, number of the name for each leaf, -1 where nobody speaks)."""
+    def speakers(self) -> Speakers:
+        """Those who speak in the leaves."""
         names: dict[str, int] = {}
         codes = []
         for part in self.levels["leaf"].parts if "leaf" in self.levels else []:
             here = np.array([names.setdefault(n, len(names)) for n in part.shard.speakers] + [-1], np.int32)
             codes.append(here[part.shard.speaker[part.start : part.end]])
-        return list(names), np.concatenate(codes) if codes else np.empty(0, np.int32)
+        return Speakers(list(names), np.concatenate(codes) if codes else np.empty(0, np.int32))
 
 
 def _place(shard: RecallShard, granularity: str, a: int, b: int, shifts: list[tuple[int, int, int]]) -> Part:

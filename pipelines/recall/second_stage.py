@@ -31,6 +31,9 @@ class Judges:
         return self.score is not None or self.keep is not None
 
 
+NO_JUDGES = Judges()
+
+
 def judged(question: str, hits: list[Hit], k: int, judges: Judges) -> tuple[list[Hit], list[str]]:
     """(the k best hits after a second look, what failed)."""
     failed: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,20 +29,32 @@ if not hasattr(_flows, "differences"):
 
 
 @pytest.fixture(scope="module")
-def by_one_machine(tmp_path_factory) -> Path:
+def corpus(tmp_path_factory) -> Path:
+    """A third of the sample corpus: there has to be something left to do when a host is cut off."""
+    folder = tmp_path_factory.mktemp("corpus") / "notes"
+    folder.mkdir()
+    lines = (SAMPLE / "team-chat.jsonl").read_text().splitlines(keepends=True)
+    (folder / "team-chat.jsonl").write_text("".join(lines[: len(lines) // 3]))
+    for name in ("data-retention.md", "travel-policy.md"):
+        shutil.copy(SAMPLE / "handbook" / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_one_machine(tmp_path_factory, corpus) -> Path:
     """The same corpus through the profile local."""
     store = tmp_path_factory.mktemp("local") / "store"
     subprocess.run(
-        [sys.executable, "-c", COMMAND, *_ingest(store)], cwd=ROOT, check=True, capture_output=True, timeout=400
+        [sys.executable, "-c", COMMAND, *_ingest(corpus, store)], cwd=ROOT, check=True, capture_output=True, timeout=400
     )
     return store
 
 
-def _ingest(store: Path) -> list[str]:
-    return ["ingest", str(SAMPLE), "--store", str(store), "--day", "2026-03-01", "--now", "2026-03-01", "--json"]
+def _ingest(corpus: Path, store: Path) -> list[str]:
+    return ["ingest", str(corpus), "--store", str(store), "--day", "2026-03-01", "--now", "2026-03-01", "--json"]
 
 
-def _start(hosts, ray, spark, store: Path) -> subprocess.Popen:
+def _start(hosts, ray, spark, corpus: Path, store: Path) -> subprocess.Popen:
     """The command on the first host, told by variables where Ray and Spark are."""
     conf = {k: v for k, v in spark.settings().items() if k not in ("spark.master", "spark.executor.memory")}
     environment = {
@@ -55,7 +68,7 @@ def _start(hosts, ray, spark, store: Path) -> subprocess.Popen:
         "ENGRAPH_SPARK__PATIENCE_S": "120",  # all hosts share the cores of this machine, with other tests
         "ENGRAPH_SPARK__CONF": json.dumps(conf),
     }
-    command = [sys.executable, "-c", COMMAND, *_ingest(store), "--profile", "cluster"]
+    command = [sys.executable, "-c", COMMAND, *_ingest(corpus, store), "--profile", "cluster"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
     return hosts[0].popen(command, environment, **pipes)
 
@@ -71,10 +84,12 @@ def _when(store: Path, pattern: str, act, ended: threading.Event, log: list) -> 
 
 
 @pytest.mark.parametrize("first_mark", ["lake/embeddings/**/part-*.json"])
-def test_an_ingest_goes_on_without_the_host_that_was_cut_off(make_hosts, by_one_machine, tmp_path, first_mark):
+def test_an_ingest_goes_on_without_the_host_that_was_cut_off(
+    make_hosts, corpus, by_one_machine, tmp_path, first_mark
+):
     hosts, store = make_hosts(3), tmp_path / "store"
     with RayCluster(hosts) as ray, SparkCluster(hosts) as spark:
-        process = _start(hosts, ray, spark, store)
+        process = _start(hosts, ray, spark, corpus, store)
         ended, cut = threading.Event(), []
         watcher = threading.Thread(target=_when, args=(store, first_mark, hosts[2].cut, ended, cut))
         watcher.start()

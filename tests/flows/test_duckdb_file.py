@@ -443,6 +443,28 @@ def test_what_is_written_back_is_taken_in_by_the_next_ingest_once(copied, ingest
     assert cli("forget", "namespace", "zoo", "--yes", "--store", store).code == 0
 
 
+def test_a_file_of_written_back_rows_that_cannot_be_read_is_counted_once_and_kept(copied, ingest, cli):
+    corpus, store = copied
+    shutil.rmtree(store / "written-back", ignore_errors=True)  # of connections to the store that this one is a copy of
+    with engraph.open(store) as opened:
+        con = opened.connect()
+        con.execute("INSERT INTO facts (namespace, text) VALUES ('zoo', 'The zebra is called Marzipan.')")
+        (written,) = (store / "written-back").glob("*.duckdb")
+        con.close()
+    whole = written.read_bytes()
+    written.write_bytes(whole[: len(whole) // 2])
+    (store / "written-back" / "0-killed-at-once.duckdb").touch()
+    for expected in (3, 0):
+        ingest(corpus.folder, store=store, day="2026-01-06", expect=expected)
+    (kept,) = (store / "written-back").iterdir()
+    assert kept.name == f"{written.stem}.unreadable.duckdb"
+    assert kept.read_bytes() == whole[: len(whole) // 2]
+    with engraph.open(store) as opened:
+        reasons = "SELECT reason FROM quarantine WHERE source_ref LIKE 'written-back/%'"
+        (told,) = opened.connect(read_only=True).execute(reasons).fetchall()
+    assert f"written-back/{kept.name}" in told[0]
+
+
 def test_feedback_on_what_is_forgotten_is_forgotten(copied, ingest, cli):
     corpus, store = copied
     with engraph.open(store) as opened:

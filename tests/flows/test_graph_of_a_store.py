@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import engraph
+from pipelines.recall import Query
 
 GREEN = "Green is an album of 1978 by Steve Hillage. It was recorded in Oxfordshire."
 HILLAGE = "Steve Hillage is an English guitarist. He was born in Chingford."
@@ -38,6 +39,17 @@ def test_a_question_reaches_what_it_does_not_name(store):
     assert any("Epping Forest" in text for text in texts)
     assert not any("Loaf" in text for text in texts)
     assert all(why)
+
+
+def test_an_explained_hit_stands_in_the_timeline_of_what_the_question_names(store):
+    _, path = store
+    with engraph.open(path) as opened:
+        question = Query("Where was Steve Hillage born?", k=9, namespaces=("notes",))
+        (answer,) = opened.recall_many([question], explain=True)
+    said = {h.text: [w for w in answer.why[h.unit_id] if w.startswith("in the timeline of ")] for h in answer.hits}
+    (first, _), (second, text) = sorted((told[0], text) for text, told in said.items() if told)
+    assert first.startswith("in the timeline of Steve Hillage, 1 of 2: before ") and text[:20] in first
+    assert second.startswith("in the timeline of Steve Hillage, 2 of 2: after ")
 
 
 def test_what_a_new_version_no_longer_says_leaves_the_graph(store, ingest):

@@ -16,7 +16,7 @@ from jobs.stages import STAGES
 
 KILL_AFTER = Path(__file__).resolve().parents[1] / "soak" / "kill_after.py"
 MIDWAY = ("segment", "extract", "index", "publish")
-ALWAYS = ("embed", "extract", "publish")
+ALWAYS = ("embed", "publish")
 
 
 @pytest.mark.parametrize("stage", [s if s in ALWAYS else pytest.param(s, marks=pytest.mark.soak) for s in STAGES])

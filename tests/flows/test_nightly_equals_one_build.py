@@ -93,6 +93,7 @@ def test_the_order_of_the_file_names_decides_nothing(five_days, one_build, tmp_p
     assert differences(one_build, tmp_path / "turned-store") == []
 
 
+@pytest.mark.soak
 def test_a_day_that_comes_late_is_put_where_it_belongs(five_days, tmp_path, ingest, differences):
     """Days 1, 5 and then 2: what day 5 decided on the sessions of day 2 is decided again."""
     some = tmp_path / "some" / five_days.name

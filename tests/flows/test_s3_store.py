@@ -1,4 +1,4 @@
-"""The command line on a bucket: the sample corpus goes in, is asked, survives a kill and a second writer (moto on loopback)."""
+"""The command line on a bucket: a corpus goes in, is asked, survives a kill and a second writer (moto on loopback)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_corpus"
-QUESTION = "How heavy is the tracker that the cat has to wear now?"
-ANSWER = "18 grams"
+HULL = ("Which colour has the hull of the boat?", "painted red")
+CAT = ("How heavy is the tracker that the cat has to wear now?", "18 grams")
 SECRET = "never-show-this-secret"
 
 
@@ -89,22 +89,29 @@ def timeless(ran) -> object:
     return {**ran.json, "seconds": 0} if isinstance(ran.json, dict) else ran.json
 
 
-def test_the_sample_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(cli, start, aws):
+@pytest.mark.parametrize(
+    ("sample", "question", "answer"),
+    [(None, *HULL), pytest.param(SAMPLE, *CAT, marks=pytest.mark.soak)],
+    ids=["a-small-corpus", "the-sample-corpus"],
+)
+def test_a_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(cli, start, aws, built, sample, question, answer):
     """A new process ingests; the other commands come from the warm one."""
-    store = ("--store", "s3://memories/sample")
-    first = done(start(*ingest_of(SAMPLE, "sample")))
+    source = sample or built[0]
+    name = source.name
+    store = ("--store", f"s3://memories/{name}")
+    first = done(start(*ingest_of(source, name)))
     assert first["snapshot"] == 1 and first["published"]
-    written = objects(aws, "sample")
+    written = objects(aws, name)
     assert SECRET not in json.dumps(first) and "cache" not in {name.split("/")[0] for name in written}
 
-    again = cli(*ingest_of(SAMPLE, "sample"), **aws)
+    again = cli(*ingest_of(source, name), **aws)
     assert not again.json["published"] and all(stage["skipped"] for stage in again.json["stages"])
-    assert objects(aws, "sample") == written
+    assert objects(aws, name) == written
 
-    asked = cli("recall", QUESTION, *store, "--json", **aws)
+    asked = cli("recall", question, *store, "--json", **aws)
     # the corpus holds the question too, in the list of questions about it
-    assert any(ANSWER in hit["text"] for hit in asked.json["hits"][:2]), asked.err
-    sql = f"SELECT text FROM recall('{QUESTION}', k := 1)"
+    assert any(answer in hit["text"] for hit in asked.json["hits"][:2]), asked.err
+    sql = f"SELECT text FROM recall('{question}', k := 1)"
     assert cli("sql", sql, *store, "--json", **aws).json == [{"text": asked.json["hits"][0]["text"]}]
     status = cli("status", *store, "--json", **aws)
     assert status.json["snapshot"] == 1 and status.json["rows"] == first["rows"], status.err
@@ -113,11 +120,11 @@ def test_the_sample_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(cli, 
     assert cli("snapshots", "rollback", "1", *store, **aws).code == 0
     collected = cli("snapshots", "gc", "--keep", "1", *store, "--json", **aws)
     assert collected.code == 0 and collected.json["kept"] == [2], collected.err
-    assert timeless(cli("recall", QUESTION, *store, "--json", **aws))["hits"] == asked.json["hits"]
+    assert timeless(cli("recall", question, *store, "--json", **aws))["hits"] == asked.json["hits"]
     assert not [
-        n
-        for n in objects(aws, "sample", also=("lock.json", "pins/"))
-        if n.startswith(("lock", "pins/", "snapshots/1."))
+        left
+        for left in objects(aws, name, also=("lock.json", "pins/"))
+        if left.startswith(("lock", "pins/", "snapshots/1."))
     ]
 
 

@@ -31,9 +31,10 @@ def test_every_job_explains_itself(job):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """One conversation of the sample corpus, published."""
+    """The beginning of a conversation of the sample corpus, published."""
     folder = tmp_path_factory.mktemp("alone")
-    (first, *_) = sorted(SAMPLE.rglob("*.jsonl"))
+    first = folder / "chat.jsonl"
+    first.write_text("".join((SAMPLE / "team-chat.jsonl").read_text().splitlines(keepends=True)[:12]))
     command = "from flows.command_line import main; main()"
     ingest = ("ingest", first, "--store", folder / "store", "--day", "2026-03-01", "--now", "2026-03-01", "--json")
     python("-c", command, *ingest)

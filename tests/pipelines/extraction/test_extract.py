@@ -164,6 +164,13 @@ def test_mentions_of_a_conversation() -> None:
     assert not any(normal in ("wow", "did", "yes", "hey") for _, normal, _, _ in found)
 
 
+def test_what_lies_between_two_quoted_titles_is_no_title() -> None:
+    table = leaves(("Ada", 'I read "X", and "The Hobbit" , and "Dune" last week.'))
+    named = {m["normal"] for m in extract_group(table).mentions.to_pylist() if m["kind"] == "name"}
+    assert {"hobbit", "dune"} <= named
+    assert not any("," in n or n.startswith("and") for n in named)
+
+
 def test_triples_join_entities_by_the_words_between_and_i_is_the_speaker() -> None:
     found = {(t["subject"], t["predicate"], t["object"]) for t in extract_group(leaves(*TALK)).triples.to_pylist()}
     assert found >= {
