@@ -4,7 +4,7 @@
     vectors-<g>.bin        [n, dim] float16 or float32, row after row; inserts append to it
     lists-<g>.bin          inverted lists: codes and rows (this and the next three are absent when the index is flat)
     sizes-<g>.npy          [nlist] entries of each list
-    head-<g>.faiss         the empty index: centres and codewords
+    head-<g>.faiss         the empty index: centres (by groups where they are many) and codewords
     rotation-<g>.npy       [dim, code_dim] from vectors to coded vectors
     keys-<g>.npy, order-<g>.npy   keys by row, rows by ascending key (absent when keys are row numbers)
     dead-<g>.npy           rows that were deleted, ascending (absent when there are none)
@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from schemas.errors import StoreError, StoreLocked
 
-FORMAT, VERSION = "engraph-ann", 2
+FORMAT, VERSION = "engraph-ann", 3
 MANIFEST, LOCK = "manifest.json", ".lock"
 REBUILD = "restore the folder from a copy or build the index again"
 BLOCK = 1 << 20

@@ -19,6 +19,8 @@ from typing import Any
 import faiss
 import numpy as np
 
+from pipelines.ann import coarse
+
 BLOCK = 32  # codes a fast-scan block: one SIMD register of look-ups
 ID = 8
 
@@ -89,8 +91,11 @@ class Packer:
 
 
 def write_head(path: Path, coded: faiss.IndexIVFPQ) -> None:
-    """The empty index that searches lists of `coded`'s entries."""
-    faiss.write_index(faiss.IndexIVFPQFastScan(coded, BLOCK), str(path))
+    """The empty index that searches lists of `coded`'s entries; its centres by groups where they are many."""
+    index = faiss.IndexIVFPQFastScan(coded, BLOCK)
+    heads = coarse.grouped(faiss.downcast_index(coded.quantizer))
+    index.quantizer, index.own_fields = heads, False
+    faiss.write_index(index, str(path))
 
 
 def write_list(file: Any, blocks: np.ndarray, rows: np.ndarray) -> None:

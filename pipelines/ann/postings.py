@@ -19,6 +19,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from pipelines.ann import coarse
 from pipelines.ann.exact import faiss_metric
 from pipelines.ann.kmeans import Backend, Centres
 from pipelines.ann.list_file import Packer, write_list
@@ -95,9 +96,9 @@ def entries_of(coded: faiss.IndexIVFPQ, vectors: np.ndarray, rows: np.ndarray, l
 
 def centres_of(lists: Any) -> faiss.IndexFlatL2:
     """The centres of an index as they assign vectors, whatever its metric."""
-    centres = faiss.IndexFlatL2(lists.d)
-    centres.add(faiss.downcast_index(lists.quantizer).reconstruct_n(0, lists.nlist))
-    return centres
+    by_distance = faiss.IndexFlatL2(lists.d)
+    by_distance.add(coarse.centres(lists))
+    return by_distance
 
 
 class Spill:
@@ -125,7 +126,7 @@ class Spill:
 
 def plain(lists: Any, heads: faiss.IndexFlat | None = None) -> faiss.IndexIVFPQ:
     """An empty index that encodes as `lists` does, around its centres or those of `heads`; it keeps both alive."""
-    heads = heads or faiss.downcast_index(lists.quantizer)
+    heads = heads or coarse.flat(lists)
     coded = faiss.IndexIVFPQ(heads, lists.d, heads.ntotal, lists.pq.M, 4, lists.metric_type)
     coded.pq, coded.by_residual, coded.is_trained = lists.pq, lists.by_residual, True
     coded.referenced_objects = [lists, heads]

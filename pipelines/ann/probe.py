@@ -18,7 +18,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipelines.ann import exact, prefetch
+from pipelines.ann import coarse, exact, prefetch
 from pipelines.ann.opened import Opened
 from pipelines.ann.postings import queries_at_once
 
@@ -61,9 +61,7 @@ class Prober:
         """Effort for `k` distinct rows among those that `selector` (default: all that live) lets through."""
         width = min(ranked, k * self._opened.plan.replicas)
         chosen = self._alive if selector is None else selector
-        lists = (
-            faiss.SearchParametersIVF(nprobe=nprobe, sel=chosen) if chosen else faiss.SearchParametersIVF(nprobe=nprobe)
-        )
+        lists = coarse.parameters(self._lists, nprobe, chosen)
         turned = faiss.SearchParametersPreTransform(index_params=lists)
         # the half keeps width * factor from rounding below the whole number of candidates
         params = faiss.IndexRefineSearchParameters(k_factor=(ranked + 0.5) / width, base_index_params=turned)
@@ -94,7 +92,9 @@ class Prober:
         lists, vectors = self._pages
         starts, lengths = opened.list_file.starts, opened.list_file.lengths
         coded = self._matrix.apply_py(queries)
-        near, probed = self._lists.quantizer.search(coded, effort.nprobe)
+        near, probed = self._lists.quantizer.search(
+            coded, effort.nprobe, params=coarse.effort(self._lists, effort.nprobe)
+        )
         wanted = np.unique(probed[probed >= 0])
         lists.ask(starts[wanted], lengths[wanted])
         rows = np.empty((len(queries), effort.ranked), np.int64)

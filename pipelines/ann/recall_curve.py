@@ -18,6 +18,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from pipelines.ann import coarse
 from pipelines.ann.exact import best, faiss_metric
 from pipelines.ann.params import Plan
 from pipelines.ann.postings import queries_at_once
@@ -113,7 +114,7 @@ def _seen_at(
     `width` where it is not among them."""
     seen = np.full(rows.shape, width, np.int32)
     order = np.argsort(rows, axis=1)
-    params = faiss.SearchParametersIVF(nprobe=nprobe)
+    params = coarse.parameters(lists, nprobe)
     for start in range(0, len(queries), batch):
         _, found = lists.search(queries[start : start + batch], width, params=params)
         for line, candidates in enumerate(found, start):

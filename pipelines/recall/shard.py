@@ -26,7 +26,7 @@ from pipelines.graph.graph_folder import GraphTables, write_graph
 from pipelines.graph.knowledge_graph import KnowledgeGraph
 from schemas.errors import StoreError
 
-VERSION = 7
+VERSION = 8
 ANN_ROWS = 8_000
 NO_DAY = -(2**31)
 EPOCH = 719_163  # the ordinal of 1970-01-01

@@ -126,7 +126,7 @@ def test_a_damaged_manifest_is_refused_whatever_is_verified(index, change):
 
 def test_another_format_version_asks_for_a_rebuild(index):
     path = index / "manifest.json"
-    path.write_text(path.read_text().replace('"version": 2', '"version": 9'))
+    path.write_text(path.read_text().replace(f'"version": {layout.VERSION}', '"version": 99'))
     with pytest.raises(StoreError, match="format 9"):
         ann.open(index)
 

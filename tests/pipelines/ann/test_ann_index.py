@@ -4,11 +4,12 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 from pipelines import ann
-from pipelines.ann import layout
+from pipelines.ann import coarse, layout
 from schemas.errors import UsageError
 
 
@@ -33,16 +34,30 @@ def recall(found, true):
     return np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, true, strict=True)])
 
 
-@pytest.fixture(scope="module")
-def lists(tmp_path_factory):
+@pytest.fixture(scope="module", params=[False, True], ids=["all-centres", "centres-in-groups"])
+def lists(request, tmp_path_factory):
     """3,000 vectors in 30 lists under both metrics: (vectors, queries, {metric: index})."""
     vectors, queries = clustered(3000, 32), clustered(40, 32, seed=1)
     indexes = {}
-    for metric in ("ip", "l2"):
-        out = tmp_path_factory.mktemp("ann") / metric
-        ann.build(vectors, out, params=ann.AnnParams(metric=metric, nlist=30, rerank_dtype="f32"))
-        indexes[metric] = ann.open(out, verify="full")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coarse, "GROUPED_FROM", 8 if request.param else 1000)
+        for metric in ("ip", "l2"):
+            out = tmp_path_factory.mktemp("ann") / metric
+            ann.build(vectors, out, params=ann.AnnParams(metric=metric, nlist=30, rerank_dtype="f32"))
+            indexes[metric] = ann.open(out, verify="full")
     return vectors, queries, indexes
+
+
+def test_centres_in_groups_keep_the_numbers_of_their_lists_and_all_of_them_can_be_probed():
+    vectors = clustered(2500, 24)
+    flat = faiss.IndexFlatIP(24)
+    flat.add(vectors)
+    lists = faiss.IndexIVFFlat(coarse.grouped(flat), 24, 2500, faiss.METRIC_INNER_PRODUCT)
+    assert np.array_equal(coarse.centres(lists), vectors)
+    queries = clustered(50, 24, seed=1)
+    for nprobe, least in ((20, 0.8), (200, 0.98), (700, 1.0)):
+        found = lists.quantizer.search(queries, nprobe, params=coarse.effort(lists, nprobe))[1]
+        assert recall(found, brute(vectors, queries, nprobe, "ip")[0]) >= least
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines import ann
-from pipelines.ann import layout
+from pipelines.ann import coarse, layout
 from schemas.errors import StoreError, StoreLocked, UsageError
 
 DIM, N = 24, 3000
@@ -42,10 +42,12 @@ def everything(index):
     return {"nprobe": max(1, index.manifest["nlist"]), "rerank": index.manifest["entries"] + 1}
 
 
-@pytest.mark.parametrize("kind", ["ivf", "flat"])
+@pytest.mark.parametrize("kind", ["ivf", "grouped", "flat"])
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-def test_any_run_of_changes_answers_as_brute_force_over_what_is_left(tmp_path, metric, kind):
-    params = ann.AnnParams(metric=metric, nlist=30 if kind == "ivf" else None, rerank_dtype="f32")
+def test_any_run_of_changes_answers_as_brute_force_over_what_is_left(tmp_path, monkeypatch, metric, kind):
+    params = ann.AnnParams(metric=metric, nlist=None if kind == "flat" else 30, rerank_dtype="f32")
+    if kind == "grouped":
+        monkeypatch.setattr(coarse, "GROUPED_FROM", 8)
     vectors, queries, model = clustered(N, 0), clustered(25, 1), Model(metric)
     ann.build(vectors, tmp_path / "index", params=params)
     model.vectors = dict(enumerate(vectors))
