@@ -34,7 +34,7 @@ def train(sample: np.ndarray, plan: Plan, metric: str, seed: int, backend: Backe
     Both metrics cluster and assign by l2 and probe by `metric`: an inner-product assignment would pile everything on the
     longest centres. The result does not depend on the number of threads.
     """
-    centres = backend.train(sample, plan.nlist, seed)
+    centres = coarse.in_line(backend.train(sample, plan.nlist, seed))
     near = backend.searcher(centres)
     heads = centres if metric == "l2" else faiss.IndexFlatIP(plan.code_dim)
     if metric == "ip":

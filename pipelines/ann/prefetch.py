@@ -18,6 +18,7 @@ import numpy as np
 
 STAY = 64  # queries after a fault that ask for their pages
 PAGE = 4096
+GAP = 4  # pages between two parts that are read too rather than asked for apart
 AVAILABLE = hasattr(os, "posix_fadvise") and hasattr(resource, "RUSAGE_THREAD")
 
 
@@ -33,13 +34,13 @@ class Pages:
         self._file = path.open("rb")
 
     def ask(self, starts: np.ndarray, lengths: np.ndarray) -> None:
-        """Starts reading bytes [start, start + length) of each pair; neighbouring pages are asked for together."""
+        """Starts reading bytes [start, start + length) of each pair; parts at most GAP pages apart are asked for together."""
         if not AVAILABLE or not len(starts):
             return
         first, last = starts // PAGE, (starts + lengths - 1) // PAGE + 1
         order = np.argsort(first, kind="stable")
         first, last = first[order], np.maximum.accumulate(last[order])
-        begins = np.concatenate([[True], first[1:] > last[:-1]])
+        begins = np.concatenate([[True], first[1:] > last[:-1] + GAP])
         ends = np.concatenate([begins[1:], [True]])
         descriptor = self._file.fileno()
         for low, high in zip(first[begins].tolist(), last[ends].tolist(), strict=True):
