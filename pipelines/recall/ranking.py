@@ -176,11 +176,12 @@ def _valid(found: Candidates, moment: dt.datetime) -> np.ndarray:
 
 def hits_of(placed: list[Placed]) -> list[Hit]:
     """What is shown of the units in a ranking."""
-    out = []
-    for rank, (found, i) in enumerate(placed, 1):
-        part, row = found.place(i)
-        out.append(_hit(rank, (found, i), part.shard.row(row)))
-    return out
+    places = [found.place(i) for found, i in placed]
+    shown: dict[int, dict] = {}
+    for shard in {id(part.shard): part.shard for part, _ in places}.values():
+        mine = [rank for rank, (part, _) in enumerate(places) if part.shard is shard]
+        shown |= zip(mine, shard.rows([places[rank][1] for rank in mine]), strict=True)
+    return [_hit(rank + 1, placed[rank], shown[rank]) for rank in range(len(placed))]
 
 
 def _hit(rank: int, placed: Placed, row: dict) -> Hit:

@@ -17,6 +17,8 @@ from pipelines.recall.params import LEAVES, LEVELS
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.speakers import Speakers
 
+FEW_UNITS, MANY_LEAVES = 4, 4_096  # where few units cover each of many leaves gathers are faster than `reduceat`
+
 
 @dataclass(frozen=True)
 class Part:
@@ -60,13 +62,32 @@ class Cover:
         """Whether unit i is leaf i."""
         return self._single and bool((self.units == np.arange(len(self.units))).all())
 
+    @cached_property
+    def _columns(self) -> list[np.ndarray]:
+        """The first unit of each leaf + 1, its second and so on, 0 where it has no more; [] where some leaf has many."""
+        counts = np.diff(self.starts)
+        if not len(self.units) or counts.max() > FEW_UNITS:
+            return []
+        places = [np.minimum(self.starts[:-1] + i, len(self.units) - 1) for i in range(counts.max())]
+        return [np.where(counts > i, self.units[at] + 1, 0).astype(np.intp) for i, at in enumerate(places)]
+
     def best(self, scores: np.ndarray) -> np.ndarray:
         """For each leaf the best score among the units that cover it; 0 where none does."""
         if self.identity:
             return scores
         if self._single:
-            return scores[self.units]
-        best = np.maximum.reduceat(scores[self.units], self._first) if len(self.units) else np.empty(0, np.float32)
+            return scores.take(self.units, mode="clip")
+        if not len(self.units):
+            return np.zeros(len(self.starts) - 1, np.float32)
+        if len(self.starts) > MANY_LEAVES and self._columns:
+            padded = np.concatenate([np.array([-np.inf], scores.dtype), scores])
+            out = padded.take(self._columns[0], mode="clip")  # as they are in range: this mode does not look
+            for column in self._columns[1:]:
+                np.maximum(out, padded.take(column, mode="clip"), out=out)
+            if self._covered is not None:
+                out[~self._covered] = 0
+            return out
+        best = np.maximum.reduceat(scores[self.units], self._first)
         if self._covered is None:
             return best
         out = np.zeros(len(self.starts) - 1, np.float32)
@@ -89,6 +110,7 @@ class Level:
     def __init__(self, parts: list[Part], n_leaves: int) -> None:
         self.parts, self.n_leaves = parts, n_leaves
         self.offsets = np.cumsum([0, *map(len, parts)])
+        self._last_spread: tuple[np.ndarray | None, tuple[float, float]] = (None, (0.0, 0.0))
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -149,9 +171,16 @@ class Level:
 
     def spread(self, vector: np.ndarray) -> tuple[float, float]:
         """(mean, standard deviation) of the cosines of a question, without looking at the units."""
-        mean, second = self._moments
-        centre = float(mean @ vector)
-        return centre, float(np.sqrt(max(float(vector @ second @ vector) - centre * centre, 0.0)))
+        asked, known = self._last_spread
+        if asked is not vector:
+            mean, second = self._moments
+            centre = float(mean @ vector)
+            known = centre, float(np.sqrt(max(float(vector @ second @ vector) - centre * centre, 0.0)))
+            self._last_spread = (
+                vector,
+                known,
+            )  # one question asks several times; a pair, so that threads see both or none
+        return known
 
 
 class Scope:

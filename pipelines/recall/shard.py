@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -33,10 +34,10 @@ EPOCH = 719_163  # the ordinal of 1970-01-01
 _SPEAKER = re.compile(r"([^:\n]{1,60}): ")
 LEAVES = {"turn": "session_id", "sentence": "document_id"}
 WHOLE_GROUP = ("summary", "keywords", "note", "qa")
-COLUMNS = [
+SHOWN = [
     "unit_id", "namespace", "granularity", "text", "source_spans", "event_time", "zone", "time_source", "session_id", "document_id",
-    "parent_id", "valid_to", "version", "content_hash",
 ]  # fmt: skip
+COLUMNS = [*SHOWN, "parent_id", "valid_to", "version", "content_hash"]
 
 
 def sort_units(units: pa.Table) -> pa.Table:
@@ -187,7 +188,7 @@ class RecallShard:
                 )
         self._source = pa.memory_map(str(folder / "units.arrow"))
         self.units = pa.ipc.open_file(self._source).read_all()
-        self._batches = self.units.to_batches()
+        self._batches = self.units.select(SHOWN).to_batches()
         self._batch_ends = np.cumsum([batch.num_rows for batch in self._batches])
         self.vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
         self.low = np.asarray(np.load(folder / "low.npy", mmap_mode="r"))
@@ -205,11 +206,17 @@ class RecallShard:
         folder = self.folder / "graph"
         return KnowledgeGraph(folder, self.units) if folder.exists() else None
 
-    def row(self, number: int) -> dict:
-        """What a hit shows of one row. `take` on the whole table would copy its strings."""
-        at = int(np.searchsorted(self._batch_ends, number, "right"))
-        batch = self._batches[at]
-        return batch.slice(number - (int(self._batch_ends[at]) - batch.num_rows), 1).to_pylist()[0]
+    def rows(self, numbers: Sequence[int]) -> list[dict]:
+        """What hits show of some rows. `take` on the whole table would copy its strings."""
+        out: list[dict] = [{}] * len(numbers)
+        batches = np.searchsorted(self._batch_ends, numbers, "right")
+        for at in np.unique(batches).tolist():
+            places, batch = np.flatnonzero(batches == at), self._batches[at]
+            first = int(self._batch_ends[at]) - batch.num_rows
+            found = batch.take(pa.array(np.asarray(numbers)[places] - first)).to_pylist()
+            for place, row in zip(places.tolist(), found, strict=True):
+                out[place] = row
+        return out
 
     def namespaces(self) -> set[str]:
         return {namespace for spans in self.ranges.values() for namespace in spans}
