@@ -135,6 +135,8 @@ class KnowledgeGraph:
         found: list[Seed] = []
         taken: dict[int, list[Span]] = {}
         for span, a, b in zip(spans, *bounds, strict=True):
+            if a == b:
+                continue
             nodes = np.asarray(self._named_nodes[a:b])
             owners = np.searchsorted(self._firsts, nodes, "right") - 1
             inside = np.ones(len(nodes), bool) if allowed is None else np.isin(owners, allowed)

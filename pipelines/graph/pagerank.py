@@ -22,9 +22,10 @@ from scipy.sparse.csgraph import connected_components
 STEPS = 1000
 ROUNDS = 64
 EPS = 4e-6
-REST = 1e-3  # mass whose way does not change the order of the best
+REST = 0.01  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
 BEST = 64  # of the others one in as many does
+SMALL = 100_000  # edges that a product goes through while rows are being picked
 MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
 
 
@@ -94,7 +95,7 @@ def _distribution(reset: np.ndarray) -> np.ndarray:
 def _passed_on(graph: Adjacency, nodes: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """What all nodes get when `nodes` pass on `mass` by each unit of weight: from their rows, or from all where those are many."""
     starts = graph.matrix.indptr
-    if MANY * int((starts[nodes + 1] - starts[nodes]).sum()) < graph.matrix.nnz:
+    if MANY * int((starts[nodes + 1] - starts[nodes]).sum()) + SMALL < graph.matrix.nnz:
         return graph.matrix[nodes].T @ mass
     spread = np.zeros(len(graph), np.float32)
     spread[nodes] = mass
