@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 STEPS = 1000
 ROUNDS = 64
 EPS = 4e-6
-REST = 0.01  # mass whose way does not change the order of the best
+REST = 1e-3  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
 BEST = 64  # of the others one in as many does
 SMALL = 100_000  # edges that a product goes through while rows are being picked

@@ -163,7 +163,7 @@ def test_both_modes_rank_alike(graph):
     seeds = graph.link("Steve Hillage and jazz")
     ranked = [graph.rank(seeds, np.array([2, 5]), np.array([0.6, 0.5]), exact=exact) for exact in (True, False)]
     assert np.array_equal(ranked[0][0], ranked[1][0])
-    assert np.allclose(ranked[0][1], ranked[1][1], atol=2e-4)
+    assert np.allclose(ranked[0][1], ranked[1][1], atol=1e-5)
     assert {0, 1, 2} <= set(ranked[0][0]) and {4, 5} <= set(ranked[0][0])  # rows of both namespaces
 
 
