@@ -350,15 +350,10 @@ def locomo_turns(path: Path) -> pa.Table:
 
 
 @pytest.mark.skipif("ENGRAPH_TEST_DATA" not in os.environ, reason="ENGRAPH_TEST_DATA names no folder with locomo/")
-def test_real_conversations_give_sound_tables_fast_enough() -> None:
+def test_real_conversations_give_sound_tables() -> None:
     table = locomo_turns(Path(os.environ["ENGRAPH_TEST_DATA"]) / "locomo" / "locomo_dev.json")
-    began = process_time()
     found = extract(table)
-    speed = table.num_rows / (process_time() - began)
     assert_sound(table, found)
     per_turn = sum(g == "fact" for g in found.units["granularity"].to_pylist()) / table.num_rows
-    print(
-        f"{speed:.0f} turns/s, {per_turn:.2f} facts/turn, {found.mentions.num_rows} mentions, {found.triples.num_rows} triples"
-    )
+    print(f"{per_turn:.2f} facts/turn, {found.mentions.num_rows} mentions, {found.triples.num_rows} triples")
     assert 0.5 <= per_turn <= 1.5
-    assert speed > 300

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+import timeit
 from itertools import pairwise
 
 import numpy as np
@@ -160,11 +161,13 @@ def test_a_document_of_white_space_is_one_empty_document(text):
 
 
 def test_many_headings_and_fences_take_time_in_proportion():
+    """The best of five, garbage collection off (`timeit`): what else the machine does is no matter, the ratio is."""
+
     def seconds(n: int) -> float:
         text = "# Heading\n```\n# code\n```\n" * n
-        begun = time.process_time()
         assert len(section_spans(text, "text/markdown")) == n
-        return time.process_time() - begun
+        return min(
+            timeit.repeat(lambda: section_spans(text, "text/markdown"), timer=time.process_time, number=1, repeat=5)
+        )
 
-    seconds(100)
-    assert seconds(16_000) < 40 * max(seconds(1_000), 1e-3)
+    assert seconds(16_000) < 80 * max(seconds(1_000), 1e-3)  # in proportion: 16, in its square: 256
