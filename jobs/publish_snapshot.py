@@ -13,13 +13,15 @@ from jobs.run import Run
 from jobs.store import database, snapshots
 from jobs.store.views import connect, row_counts, scalar
 from jobs.write_duckdb import write_duckdb
-from pipelines.ann.exact import scan
+from pipelines.ann.exact import scan_blocks
+from pipelines.ann.source import VectorSource
 from pipelines.lifecycle.retention import POLICY
 from pipelines.recall import Query, Recall
 from schemas.errors import GateFailed, UsageError
 from schemas.manifest import Erasure, Gate, Snapshot
 
 ANN_TARGET = 0.95
+GATE_ROWS = 16_384  # vectors compared at a time: 25 MB of 384 dimensions
 GOLDEN = "golden.jsonl"
 GOLDEN_TOLERANCE = 0.01
 
@@ -161,7 +163,8 @@ def _recall_at_10(shard, granularity: str, dense) -> float:
     noise = np.random.default_rng(0).standard_normal((200, shard.vectors.shape[1])).astype(np.float32)
     queries = np.asarray(shard.vectors[rows]) + 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     keys, _ = dense.search(queries, 10)
-    exact, _ = scan(shard.vectors[start:end], "ip", np.ascontiguousarray(queries), 10)  # one read for all queries
+    source = VectorSource(shard.vectors[start:end])
+    exact, _ = scan_blocks(source, "ip", np.ascontiguousarray(queries), 10, GATE_ROWS)
     found = sum(len(set(a) & set(e + start)) for a, e in zip(keys, exact, strict=True))
     return found / keys.size
 

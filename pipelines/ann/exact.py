@@ -12,6 +12,8 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
+from pipelines.ann.source import VectorSource
+
 GATHER_BYTES = 32 << 20  # a filter's rows are copied this much at a time
 
 
@@ -53,6 +55,24 @@ def scan(
         args = (faiss.swig_ptr(scores), faiss.swig_ptr(queries), faiss.swig_ptr(vectors), faiss.swig_ptr(rows))
         rescore(*args, vectors.shape[1], len(queries), width)  # skips rows below 0
     return best(rows, scores, k, metric)
+
+
+def scan_blocks(
+    source: VectorSource, metric: str, queries: np.ndarray, k: int, block_rows: int, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `scan`, for measuring: matrix products over float32 blocks, for hundreds of queries ten times as fast.
+
+    own: int64 [b], a row each query leaves out. Scores are rounded as BLAS rounds, so near ties may swap."""
+    found = np.empty((len(queries), 0), np.int64)
+    scores = np.empty((len(queries), 0), np.float32)
+    for start, block in source.blocks(block_rows):
+        score, rows = faiss.knn(queries, block, min(k + (own is not None), len(block)), faiss_metric(metric))
+        rows = rows + start
+        if own is not None:
+            rows[rows == own[:, None]] = -1
+        found, scores = np.concatenate([found, rows], axis=1), np.concatenate([scores, score], axis=1)
+        found, scores = best(found, scores, k, metric)
+    return found, scores
 
 
 def scan_rows(

@@ -7,19 +7,15 @@ scan per nprobe yields every rerank at once and no vector is read. A draw of 1,0
 distributed like the rows; questions that look unlike anything stored may need a higher target.
 """
 
-# faiss ships incomplete type stubs (no keyword arguments, no views, no downcasts)
-# mypy: disable-error-code="attr-defined, call-arg, union-attr, assignment, arg-type"
 
-from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
 
-import faiss
 import numpy as np
 
 from pipelines.ann import coarse
-from pipelines.ann.exact import best, faiss_metric
+from pipelines.ann.exact import scan_blocks
 from pipelines.ann.params import Plan
 from pipelines.ann.postings import queries_at_once
 from pipelines.ann.source import VectorSource
@@ -43,16 +39,7 @@ def truth(
     source: VectorSource, queries: np.ndarray, own: np.ndarray, metric: str, block_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact (rows, scores) [b, KS[-1] + SPARE] nearest to `queries`, each without its `own` row, in one pass."""
-    width = KS[-1] + SPARE
-    rows = np.empty((len(queries), 0), np.int64)
-    scores = np.empty((len(queries), 0), np.float32)
-    for start, block in source.blocks(block_rows):
-        score, found = faiss.knn(queries, block, min(width + 1, len(block)), faiss_metric(metric))
-        found = found + start
-        found[found == own[:, None]] = -1
-        rows, scores = np.concatenate([rows, found], axis=1), np.concatenate([scores, score], axis=1)
-        rows, scores = best(rows, scores, width, metric)
-    return rows, scores
+    return scan_blocks(source, metric, queries, KS[-1] + SPARE, block_rows, own)
 
 
 def measure(
