@@ -26,6 +26,7 @@ from pipelines.ann.list_file import Packer, write_list
 from pipelines.ann.params import Plan
 
 PQ_TRAIN_ROWS = 16_384  # 16 codewords in 2 dimensions need no more
+PQ_ROUNDS = 15  # faiss's 25 gave no better recall (0.966 and 0.967 at 40 of 400 lists, 40 ranked)
 
 
 def train(sample: np.ndarray, plan: Plan, metric: str, seed: int, backend: Backend) -> tuple[faiss.IndexIVFPQ, Centres]:
@@ -41,7 +42,7 @@ def train(sample: np.ndarray, plan: Plan, metric: str, seed: int, backend: Backe
         heads.add(centres.reconstruct_n(0, plan.nlist))
     coded = faiss.IndexIVFPQ(heads, plan.code_dim, plan.nlist, plan.m, 4, faiss_metric(metric))
     coded.by_residual = plan.residual
-    coded.pq.cp.seed, coded.pq.cp.min_points_per_centroid = seed, 1
+    coded.pq.cp.seed, coded.pq.cp.min_points_per_centroid, coded.pq.cp.niter = seed, 1, PQ_ROUNDS
     rows = np.ascontiguousarray(sample[:: max(1, len(sample) // PQ_TRAIN_ROWS)])
     _train_codes(coded, rows, plan, centres, near)
     return coded, near

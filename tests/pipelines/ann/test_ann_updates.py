@@ -233,10 +233,20 @@ def test_a_change_that_cannot_be_meant_says_why_and_changes_nothing(tmp_path, ch
 
 
 def test_nights_of_changes_keep_recall_and_compaction_restores_it(tmp_path):
-    """30 nights of 1 % inserts and 0.5 % deletes, small: tests/soak/test_thirty_nights.py measures time too."""
+    """30 nights of 1 % inserts and 0.5 % deletes, small: tests/soak/test_ann_nights_and_growth.py measures time too.
+
+    Means of three seeds: two k-means of the same vectors differ by 0.01 at so few lists."""
+    changed, compacted, fresh = np.mean([_recalls_after_nights(tmp_path / str(s), s) for s in range(3)], axis=0)
+    assert changed >= fresh - 0.005
+    assert compacted >= fresh - 0.005
+
+
+def _recalls_after_nights(folder, seed: int) -> tuple[float, float, float]:
+    """Recall@10 of an index after its nights, the same compacted, and one built of what is left."""
     vectors, queries = clustered(13_000, 0), clustered(300, 1)
-    ann.build(vectors[:10_000], tmp_path / "index", params=ann.AnnParams(nlist=100))
-    index, rng, alive = ann.open(tmp_path / "index"), np.random.default_rng(0), set(range(10_000))
+    params = ann.AnnParams(nlist=100, seed=seed)
+    ann.build(vectors[:10_000], folder / "index", params=params)
+    index, rng, alive = ann.open(folder / "index"), np.random.default_rng(0), set(range(10_000))
     for night in range(30):
         ids = np.arange(10_000 + night * 100, 10_100 + night * 100)
         index.insert(vectors[ids], ids)
@@ -244,14 +254,14 @@ def test_nights_of_changes_keep_recall_and_compaction_restores_it(tmp_path):
         index.delete(gone)
         alive = (alive | set(ids.tolist())) - set(gone.tolist())
     left = np.array(sorted(alive))
-    ann.build(vectors[left], tmp_path / "fresh", ids=left, params=ann.AnnParams(nlist=100))
+    ann.build(vectors[left], folder / "fresh", ids=left, params=params)
     true = left[np.argsort(-(queries @ vectors[left].T), axis=1)[:, :10]]
 
     def recall(one):
         found = one.search(queries, 10, nprobe=12, rerank=60)[0]
         return np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(found, true, strict=True)])
 
-    fresh = recall(ann.open(tmp_path / "fresh"))
-    assert recall(index) >= fresh - 0.005
+    changed = recall(index)
     index.compact()
-    assert recall(index) >= fresh - 0.005 and len(index) == len(left)
+    assert len(index) == len(left)
+    return changed, recall(index), recall(ann.open(folder / "fresh"))
