@@ -2,7 +2,8 @@
 
 python -m infra.scaling              rewrite the tables
 python -m infra.scaling --check      exit 1 when they are not up to date
-python -m infra.scaling --measure N  measure builds of N / 100, N / 10 and N memory units first (1,000,000: half an hour, 10 GB)
+python -m infra.scaling --measure N  measure first: builds of N / 100, N / 10 and N memory units, N / 10 in one bucket, up to N / 4
+                                     in one namespace, up to N / 10 on the cluster profile (1,000,000: half an hour, 10 GB)
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from infra.readme import fill
 from jobs.benchmarks import as_markdown, scale
-from jobs.benchmarks.cost_model import Model, Node, Rates, errors, fit, limits, namespace_hours, project
+from jobs.benchmarks.cost_model import Model, Node, Rates, errors, fit, limits, project
 from jobs.benchmarks.surroundings import caption
 from schemas.settings import Settings
 
 PAGE, DATA = (Path(__file__).parent / name for name in ("SCALING.md", "scaling.json"))
 PROJECTED = (10e6, 1e9, 100e9)
+ONE_NAMESPACE = (0.01, 0.05, 0.25)  # of the units, in a store of their own
 
 
 def tables(found: dict) -> dict[str, str]:
@@ -38,12 +41,6 @@ def tables(found: dict) -> dict[str, str]:
         "projections": _lines([_projection(model, units, rates) for units in PROJECTED]),
         "breaks": _lines(_breaks(model, rates)),
         "namespace": _lines(scale.table(found["one_namespace"])),
-        "namespace-projected": _lines(
-            [
-                {"turns in one namespace": _units(n), "hours, 2 cores": f"{namespace_hours(n):,.2g}"}
-                for n in (5e4, 5e5, 5e6)
-            ]
-        ),
     }
 
 
@@ -115,10 +112,25 @@ def _units(n: float) -> str:
 
 
 def measure(units: int) -> dict:
-    """What scaling.json holds of the local profile, measured anew; the rest of it stays."""
+    """scaling.json measured anew, but for the rate of embedding."""
     found = json.loads(DATA.read_text())
-    found["profiles"]["local"] = scale.measure(units, settings=Settings(buckets=16))
+    several, one = Settings(buckets=16), Settings(buckets=1)
+    found["profiles"]["local"] = scale.measure(units, settings=several)
+    with tempfile.TemporaryDirectory(prefix="engraph-scale-") as name:
+        turns = round(units / 10 / scale.UNITS_A_TURN)
+        found["one_bucket"] = _builds(scale.measure_size(turns, Path(name) / "bucket", settings=one))
+        found["one_namespace"] = []
+        for share in ONE_NAMESPACE:
+            turns = round(units * share / scale.UNITS_A_TURN)
+            folder = Path(name) / f"namespace-{turns}"
+            measured = scale.measure_size(turns, folder, settings=one, namespace_turns=turns)
+            found["one_namespace"] += _builds(measured)
+    found["profiles"]["cluster"] = scale.measure(units // 10, profile="cluster", settings=several)
     return found | {"caption": caption(dt.date.today())}
+
+
+def _builds(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if row["part"] == "build"]
 
 
 def main(arguments: list[str]) -> int:

@@ -2,8 +2,9 @@
 
 Everything is copied, nothing refers to another file, so that the file works alone and wherever it is carried. Rows lie in the
 order in which they are asked for: vectors by list, postings by term, edges by node. The lexical index and the vectors are those
-of the index shards, so that no text is read twice. Time and memory: one pass over the vectors in blocks, and the postings of all
-shards at once (20 bytes each). It is written anew for every snapshot: nothing that was forgotten can be left in it.
+of the index shards, so that no text is read twice. Memory: what DuckDB is allowed (`_memory`, beyond it spills beside the file),
+a block of vectors, the postings of all shards (20 bytes each) and some 200 bytes a text. The file is written anew for every
+snapshot: nothing that was forgotten can be left in it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from jobs.store.lake import Lake
 from pipelines.lexical import common_words
 from pipelines.recall import RecallShard
 from pipelines.sql import folding, macros
-from pipelines.sql.lists import BLOCK, Lists, code_words, make_lists, sign_codes
+from pipelines.sql.lists import Lists, code_words, make_lists, sign_codes
 from schemas.database import ABOUT, SEARCHED
 from schemas.errors import StoreError
 from schemas.manifest import Catalogue, DatabaseFile, Snapshot
@@ -40,6 +41,8 @@ SORTED = {
     "corpus_days": "started_at", "evaluations": '"at"', "erasures": '"at"',
 }  # fmt: skip
 MADE_HERE = ("memory_units", "embeddings", "lexicon", "lexical_postings", "index_shards", "clusters", "assignments")
+BATCH = 16_384  # rows of `ann_vectors` handed to DuckDB at a time
+ROW_GROUP = 122_880  # DuckDB's: rows that are compressed together
 ROUNDING = 4  # decimals of a vector's components: half the bytes; an inner product changes by 0.00003 or so
 
 
@@ -69,8 +72,9 @@ def build(lake: Lake, catalogue: Catalogue, shards: Sequence[RecallShard], snaps
     """Write the file `out` from the tables of a catalogue and its index shards."""
     con = views.connect(lake, catalogue)
     _do(con, f"SET temp_directory = {literal(str(out.parent / 'spill'))}")
-    database.attach(con, out, "file")
     units = _Units(shards)
+    _do(con, f"SET memory_limit = '{_memory(units.dim) >> 20}MiB'")
+    database.attach(con, out, "file")
     _copy_tables(con, units)
     nprobe = _write_vectors(con, units, snapshot.encoder)
     _write_lexical(con, units)
@@ -83,6 +87,11 @@ def build(lake: Lake, catalogue: Catalogue, shards: Sequence[RecallShard], snaps
     _do(con, "USE memory")
     _do(con, "DETACH file")
     con.close()
+
+
+def _memory(dim: int) -> int:
+    """Bytes that DuckDB may use: 1 GiB, more where three row groups of vectors need it. Its own limit is 80 % of the machine."""
+    return max(1 << 30, 3 * 4 * dim * ROW_GROUP)
 
 
 @dataclass(frozen=True)
@@ -198,7 +207,7 @@ def _write_vectors(con: duckdb.DuckDBPyConnection, units: _Units, encoder: str) 
     lists = make_lists(len(texts.hashes), units.dim, lambda rows: units.vectors(texts.first[rows]))
     if len(texts.hashes):
         order = np.argsort(lists.of, kind="stable")
-        batches = (texts.batch(i, order[i : i + BLOCK], lists) for i in range(0, len(order), BLOCK))
+        batches = (texts.batch(i, order[i : i + BATCH], lists) for i in range(0, len(order), BATCH))
         con.register("vectors_sorted", pa.RecordBatchReader.from_batches(texts.schema, batches))
         _do(con, "INSERT INTO file.ann_vectors BY NAME FROM vectors_sorted")
         con.unregister("vectors_sorted")

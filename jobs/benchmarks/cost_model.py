@@ -5,7 +5,8 @@ Every stage is fitted as cpu = a + b x units (a, b >= 0, least squares of relati
 where is the architecture's: `SERIAL` stages work in one process whatever the cluster's size, all others are cut into shards.
 Embedding is not in the measured builds (their vectors are planted): its rate on GPUs is an assumption of `Rates`.
 
-The one thing to know: the fit holds for namespaces of bounded size. Similarity links are exact and quadratic in a namespace.
+The one thing to know: the fit holds for namespaces of bounded size. Similarity links compare exactly up to 50,000 earlier rows of a
+namespace, quadratic in them; beyond that they ask ANN indexes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ BUCKETS_AT_MOST = 4096  # schemas.settings.Settings.buckets
 GROUP_BYTES = 500  # a session in the driver's plan: Group, its place in a Work, its strings
 FILESETS = 14  # of one day and bucket
 FILESET_BYTES = 50  # of one fileset's line in snapshots/<n>.json
-PRODUCTS_A_SECOND = 2e10  # multiply-adds of similarity links on two cores
 
 
 @dataclass(frozen=True)
@@ -245,8 +245,3 @@ def limits(model: Model, node: Node, rates: Rates, *, nights: int = 365) -> list
         ),
     ]
     return sorted(found, key=lambda limit: limit.first_at)
-
-
-def namespace_hours(turns: float, *, dim: int = 384, cores: int = 2) -> float:
-    """Hours of the similarity links of one namespace brought in at once: turns^2 / 2 products of `dim`, on `cores`."""
-    return turns**2 / 2 * dim / (PRODUCTS_A_SECOND * cores / 2) / 3600

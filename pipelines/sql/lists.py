@@ -2,7 +2,8 @@
 
 Unlike the indexes of `pipelines.ann` the lists hold whole vectors, once each: DuckDB has no codes and no replicas, but skips what
 it need not read. How many lists a question looks into is measured on the vectors themselves: a sample of them, each asking for
-its ten nearest others. Training costs 320 * nlist^2 * dim multiply-adds, assignment n * nlist * dim, measuring 200 * n * dim.
+its ten nearest others. Training costs at most 655,360 * nlist * dim multiply-adds, assignment n * nlist * dim, measuring
+200 * n * dim.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipelines.ann.kmeans import choose_backend
 
 FLAT_ROWS = 5_000  # below this one list is scanned whole in a few milliseconds
 LIST_ROWS = 150
-TRAIN_ROWS = 32  # a list, for k-means
+TRAIN_ROWS, MOST_TRAIN_ROWS = 32, 65_536  # a list, and in all, for k-means
 BLOCK = 65_536
 PROBES, NEAREST, TARGET = 200, 10, 0.99  # codes are cheap to compare, so the lists may cost little of the recall
 
@@ -41,7 +42,7 @@ def make_lists(n: int, dim: int, rows: Rows) -> Lists:
         mean = rows(np.arange(n)).mean(axis=0) if n else np.zeros(max(dim, 1), np.float32)
         return Lists(mean[None][: min(n, 1)], mean, np.zeros(n, np.int32), 1)
     nlist = min(n // LIST_ROWS, int(4 * n**0.5))
-    sample = rows(np.linspace(0, n - 1, min(n, TRAIN_ROWS * nlist)).astype(np.int64))
+    sample = rows(np.linspace(0, n - 1, min(n, TRAIN_ROWS * nlist, MOST_TRAIN_ROWS)).astype(np.int64))
     backend = choose_backend((10 * len(sample) + n) * nlist * dim)
     trained = backend.train(sample, nlist, 0)
     searcher = backend.searcher(trained)
