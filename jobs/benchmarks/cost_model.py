@@ -1,8 +1,9 @@
 """From measured builds to builds that nobody ran: hours, nodes, dollars, and what breaks first.
 
-Every stage is fitted as cpu = a + b x units (a, b >= 0, least squares of relative errors), memory and bytes likewise; `index` and
-`publish` have a third term, c x units, where a bucket has enough turns for ANN indexes: those are built from there on. What runs
-where is the architecture's: `SERIAL` stages work in one process whatever the cluster's size, all others are cut into shards.
+Every stage is fitted as cpu = a + b x units (a, b >= 0, least squares of relative errors), memory and bytes likewise. `index` has a
+third term, c x units, where a bucket has enough turns for ANN indexes: those are built from there on. `publish` has c x units x the
+lists of the DuckDB file, whose number has a bound. What runs where is the architecture's: `SERIAL` stages work in one process whatever
+the cluster's size, all others are cut into shards.
 Embedding is not in the measured builds (their vectors are planted): its rate on GPUs is an assumption of `Rates`.
 
 The one thing to know: the fit holds for namespaces of bounded size. Similarity links compare exactly up to 50,000 earlier rows of a
@@ -19,12 +20,13 @@ import numpy as np
 from scipy.optimize import nnls
 
 from pipelines.recall.shard import ANN_ROWS
+from pipelines.sql.lists import MOST_LISTS, number_of_lists
 
 SERIAL = ("publish",)
 """One process does it on either profile: its gates count every row and read every file that is new."""
 FITTED = ("cpu_s", "shuffled_bytes", "bytes", "mark_bytes")
 VECTOR_BYTES = 384 * 4 + 32 + 8  # one text in a node's cache of vectors: f32 row, key, row number
-WITH_ANN = ("index", "publish")
+WITH_ANN, WITH_LISTS = "index", "publish"
 BUCKETS_AT_MOST = 4096  # schemas.settings.Settings.buckets
 GROUP_BYTES = 500  # a session in the driver's plan: Group, its place in a Work, its strings
 FILESETS = 14  # of one day and bucket
@@ -56,7 +58,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class StageCost:
-    """(fixed, per unit, more per unit where buckets have ANN indexes) of each figure in `FITTED`.
+    """(fixed, per unit, more per unit) of each figure in `FITTED`; `_more` says when there is more.
 
     memory: MiB that a process holds (fixed, per unit of the store, per unit of a bucket).
     """
@@ -67,7 +69,7 @@ class StageCost:
 
     def at(self, figure: str, units: float, *, ann: bool = True) -> float:
         fixed, each, more = self.costs[figure]
-        return fixed + (each + more * ann) * units
+        return fixed + (each + more * _more(self.stage, units, ann)) * units
 
     def each(self, figure: str) -> float:
         """What a unit of a large store costs."""
@@ -141,15 +143,23 @@ def has_ann(row: dict) -> bool:
     return row["turns"] / row["buckets"] >= ANN_ROWS
 
 
+def _more(stage: str, units: float, ann: bool) -> float:
+    """How much of its third cost each of `units` has: all in buckets with ANN indexes, or as many lists as the file has of those it
+    may have; 0 for all other stages."""
+    if stage == WITH_LISTS:
+        return number_of_lists(int(units)) / MOST_LISTS
+    return float(ann and stage == WITH_ANN)
+
+
 def _fitted(rows: Sequence[dict], stage: str, figure: str) -> tuple[float, float, float]:
-    """(fixed, per unit, more per unit with ANN) >= 0 with the least relative errors."""
-    points = [(r["units"], r["units"] * has_ann(r), r[figure]) for r in rows if r["stage"] == stage and r[figure]]
+    """(fixed, per unit, more per unit) >= 0 with the least relative errors."""
+    found_in = [r for r in rows if r["stage"] == stage and r[figure]]
+    points = [(r["units"], _more(stage, r["units"], has_ann(r)), r[figure]) for r in found_in]
     if not points:
         return 0.0, 0.0, 0.0
-    units, indexed, found = np.array(points, float).T
-    columns = [np.ones(len(found)), units] + [indexed] * (stage in WITH_ANN)
-    fixed, each, *more = _least_errors(columns, found)
-    return fixed, each, more[0] if more else 0.0
+    units, extra, found = np.array(points, float).T
+    fixed, each, more = _least_errors([np.ones(len(found)), units, units * extra], found)
+    return fixed, each, more
 
 
 def _memory(rows: Sequence[dict], stage: str) -> tuple[float, float, float]:
@@ -212,12 +222,19 @@ def limits(model: Model, node: Node, rates: Rates, *, nights: int = 365) -> list
     """What breaks, by the number of units at which it does, first things first."""
     a_unit = model.stages["index"].memory[2] * 2**20
     serial = sum(model.stages[stage].each("cpu_s") for stage in SERIAL)
+    held = sum(model.stages[stage].memory[1] for stage in SERIAL) * 2**20
     found = [
         Limit(
-            "publish checks every index and file in one process",
+            "publish writes the DuckDB file and checks everything in one process",
             f"{serial * 1e6:.0f} s for each 1 M units",
-            "take the recall that each index measured when it was built; trust checksums that this run has written",
+            "a file a bucket, written where its index is built; take the recall that each index measured itself",
             rates.hours / 4 * 3600 / max(serial, 1e-12),
+        ),
+        Limit(
+            "publish holds the postings and hashes of all units",
+            f"{held:,.0f} B a unit in one process",
+            "a file a bucket, or postings merged by ranges of terms and hashes joined in DuckDB",
+            node.memory_gb * 1e9 / max(held, 1.0),
         ),
         Limit(
             "every node caches all vectors",

@@ -2,8 +2,8 @@
 
 Unlike the indexes of `pipelines.ann` the lists hold whole vectors, once each: DuckDB has no codes and no replicas, but skips what
 it need not read. How many lists a question looks into is measured on the vectors themselves: a sample of them, each asking for
-its ten nearest others. Training costs at most 655,360 * nlist * dim multiply-adds, assignment n * nlist * dim, measuring
-200 * n * dim.
+its ten nearest others. Training costs at most 655,360 * nlist * dim multiply-adds, assignment n * nlist * dim (with `MOST_LISTS`
+linear from 1.05 M vectors on), measuring 200 * n * dim.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.ann.kmeans import choose_backend
 
 FLAT_ROWS = 5_000  # below this one list is scanned whole in a few milliseconds
-LIST_ROWS = 150
+LIST_ROWS, MOST_LISTS = 150, 4_096  # more would make a night's file dearer than all else of the night
 TRAIN_ROWS, MOST_TRAIN_ROWS = 32, 65_536  # a list, and in all, for k-means
 BLOCK = 65_536
 PROBES, NEAREST, TARGET = 200, 10, 0.99  # codes are cheap to compare, so the lists may cost little of the recall
@@ -41,7 +41,7 @@ def make_lists(n: int, dim: int, rows: Rows) -> Lists:
     if n < FLAT_ROWS:
         mean = rows(np.arange(n)).mean(axis=0) if n else np.zeros(max(dim, 1), np.float32)
         return Lists(mean[None][: min(n, 1)], mean, np.zeros(n, np.int32), 1)
-    nlist = min(n // LIST_ROWS, int(4 * n**0.5))
+    nlist = number_of_lists(n)
     sample = rows(np.linspace(0, n - 1, min(n, TRAIN_ROWS * nlist, MOST_TRAIN_ROWS)).astype(np.int64))
     backend = choose_backend((10 * len(sample) + n) * nlist * dim)
     trained = backend.train(sample, nlist, 0)
@@ -52,6 +52,11 @@ def make_lists(n: int, dim: int, rows: Rows) -> Lists:
         of[block] = searcher.search(np.ascontiguousarray(rows(block)), 1)[1][:, 0]
     centres = trained.reconstruct_n(0, nlist)
     return Lists(centres, sample.mean(axis=0), of, _nprobe(centres, of, rows))
+
+
+def number_of_lists(n: int) -> int:
+    """Lists of n vectors, 1 below `FLAT_ROWS`."""
+    return 1 if n < FLAT_ROWS else min(n // LIST_ROWS, int(4 * n**0.5), MOST_LISTS)
 
 
 def _nprobe(centres: np.ndarray, of: np.ndarray, rows: Rows) -> int:

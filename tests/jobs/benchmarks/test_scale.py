@@ -111,7 +111,8 @@ def test_the_model_gives_back_every_measured_build_within_a_quarter():
     totals = {key: error for key, error in off.items() if key[0] == "total"}
     assert len(totals) == 4
     assert all(abs(error) < 0.25 for error in totals.values()), totals
-    largest = {r["stage"]: r for r in LOCAL if r["part"] == "build" and r["units"] == max(r["units"] for r in LOCAL)}
+    builds = [r for r in LOCAL if r["part"] == "build"]
+    largest = {r["stage"]: r for r in builds if r["units"] == max(r["units"] for r in builds)}
     heavy = {stage for stage, r in largest.items() if r["cpu_s"] > 0.05 * sum(r["cpu_s"] for r in largest.values())}
     units = {error for (stage, n, _), error in off.items() if stage in heavy and n == largest["read"]["units"]}
     assert len(heavy) >= 5
@@ -132,15 +133,12 @@ def test_a_model_of_linear_stages_gives_their_rates_back_and_a_step_where_indexe
     assert max(map(abs, cost_model.errors(model, rows).values())) < 1e-6
 
 
-def test_no_stage_of_the_measured_builds_grows_faster_than_linear_but_for_the_step_where_ann_indexes_begin():
+def test_no_stage_of_the_measured_builds_grows_faster_than_linear():
     busy = scale.exponents(LOCAL, what="cpu_s")
     assert set(busy) == {"total", *STAGES}
-    faster = {stage for stage, (slope, _) in busy.items() if slope > 1.1}
-    assert faster <= set(cost_model.WITH_ANN)
+    assert {stage for stage, (slope, _) in busy.items() if slope > 1.1} == set()
     with_ann = [row for row in [*LOCAL, *MEASURED["one_bucket"]] if cost_model.has_ann(row)]
-    beyond = scale.exponents(with_ann, what="cpu_s")
-    assert beyond["index"][0] <= 1.1
-    assert beyond["publish"][0] <= 1.2, "it reads vectors 200 times over: neighbours of the machine cost it most"
+    assert scale.exponents(with_ann, what="cpu_s")["index"][0] <= 1.1
 
 
 def test_a_projection_grows_with_its_units_and_says_what_breaks():
