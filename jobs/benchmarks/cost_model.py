@@ -2,8 +2,8 @@
 
 Every stage is fitted as cpu = a + b x units (a, b >= 0, least squares of relative errors), memory and bytes likewise. `index` has a
 third term, c x units, where a bucket has enough turns for ANN indexes: those are built from there on. `publish` has c x units x the
-lists of the DuckDB file, whose number has a bound. What runs where is the architecture's: `SERIAL` stages work in one process whatever
-the cluster's size, all others are cut into shards.
+lists of the DuckDB file, whose number has a bound. What runs where is the architecture's: `SERIAL` stages work in one process
+whatever the cluster's size, all others are cut into shards.
 Embedding is not in the measured builds (their vectors are planted): its rate on GPUs is an assumption of `Rates`.
 
 The one thing to know: the fit holds for namespaces of bounded size. Similarity links compare exactly up to 50,000 earlier rows of a
