@@ -35,6 +35,10 @@ LEAF_OF_SET = {"locomo": "turn", "longmemeval": "turn", "multihop": "document"}
 Progress = Callable[[str, int, int], None]
 
 
+class NothingToRank(UsageError):
+    """A baseline that ranks nothing that a set has gold for."""
+
+
 def evaluate_recall(
     store: Store,
     dataset: str,
@@ -120,7 +124,9 @@ def _passes(dataset: str, questions: list[Question], baseline: str | None) -> li
     ranked = BASELINES[baseline].granularities
     possible = [(g, asked) for g, asked in passes if not ranked or g in ranked]
     if not possible:
-        raise UsageError(f"the baseline {baseline} ranks {' and '.join(ranked)}s only: this set has no gold for them")
+        raise NothingToRank(
+            f"the baseline {baseline} ranks {' and '.join(ranked)}s only: this set has no gold for them"
+        )
     return possible
 
 

@@ -13,6 +13,7 @@ from flows.command_line import options
 from flows.command_line.progress import Bars
 from schemas.errors import UsageError
 
+ALL = "all"
 DATASETS = ("locomo", "longmemeval", "multihop", "jsonl")
 HEADLINE = ("recall@5", "recall@10", "recall_all@10", "mrr", "ndcg@10", "session_recall_all@3", "session_recall_all@10")
 JUDGED = ("recall@5", "recall@10", "session_recall_all@3")
@@ -37,7 +38,8 @@ def evaluate(
         bool, typer.Option("--ablate", help="Also every channel alone and the fusion without it.")
     ] = False,
     baselines: Annotated[
-        str | None, typer.Option(help="Also published methods over the same store: names by comma, or all.")
+        str | None,
+        typer.Option(help="Also published methods over the same store: names by comma, or all that fit the set."),
     ] = None,
     snapshot: Annotated[int | None, typer.Option(help="An older snapshot.")] = None,
     compare: Annotated[
@@ -49,7 +51,7 @@ def evaluate(
 ) -> int:
     """Ask every question of a labelled set and say how well the snapshot recalls."""
     from jobs.engines.profile import engines_of
-    from jobs.evaluate_recall import evaluate_recall
+    from jobs.evaluate_recall import NothingToRank, evaluate_recall
     from jobs.record_evaluation import record
     from jobs.store.reader import open_store
 
@@ -63,18 +65,24 @@ def evaluate(
     with Bars() as bars, engines_of(session.profile, session.settings) as engines:
         for contender in contenders:
             with open_store(session.store, snapshot=contender.snapshot) as opened:
-                result = evaluate_recall(
-                    opened,
-                    dataset,
-                    paths,
-                    params=contender.params,
-                    baseline=contender.baseline,
-                    ranking=contender.name,
-                    folds=folds,
-                    vectors=vectors,
-                    engine=engines.of("evaluate"),
-                    progress=bars,
-                )
+                try:
+                    result = evaluate_recall(
+                        opened,
+                        dataset,
+                        paths,
+                        params=contender.params,
+                        baseline=contender.baseline,
+                        ranking=contender.name,
+                        folds=folds,
+                        vectors=vectors,
+                        engine=engines.of("evaluate"),
+                        progress=bars,
+                    )
+                except NothingToRank as problem:
+                    if baselines != ALL:
+                        raise
+                    typer.echo(f"engraph: left out: {problem}", err=True)
+                    continue
                 record(opened, result, now=session.now)
             found.append(
                 (contender.name if contender.baseline or not compare else f"snapshot {result.snapshot}", result)
@@ -98,7 +106,7 @@ def _contenders(ablate: bool, baselines: str | None, snapshot: int | None) -> li
 def _baselines(text: str) -> list[str]:
     from pipelines.evaluation.baselines import BASELINES
 
-    names = list(BASELINES) if text == "all" else [name.strip() for name in text.split(",")]
+    names = list(BASELINES) if text == ALL else [name.strip() for name in text.split(",")]
     for name in names:
         if name not in BASELINES:
             raise UsageError(f"no baseline {name!r}: there are {', '.join(BASELINES)}")

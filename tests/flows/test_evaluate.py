@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -117,3 +118,18 @@ def test_a_person_reads_a_table(talks, cli):
     ran = cli("evaluate", "locomo", file, "--store", store, "--baselines", "dense", "--folds", "2", "--now", NOW)
     assert ran.code == 0, ran.err
     assert "dense" in ran.out and "±" in ran.out and "AUROC" in ran.out and "after encoding" in ran.out
+
+
+def test_all_baselines_are_those_that_rank_what_the_set_has_gold_for(talks, cli, tmp_path):
+    _, store = talks
+    paragraph = {"paragraph_text": "Nobody said so.", "is_supporting": True}
+    hops = tmp_path / "hops.json"
+    hops.write_text(json.dumps([{"id": "2hop__1", "question": "Who said so?", "paragraphs": [paragraph]}]))
+
+    every = cli("evaluate", "multihop", hops, "--store", store, "--baselines", "all", "--json", "--now", NOW)
+    one = cli("evaluate", "multihop", hops, "--store", store, "--baselines", "memgas", "--now", NOW)
+
+    assert every.code == 0, every.err
+    assert "memgas" not in every.json["rankings"] and {"dense", "bm25", "hipporag2"} < set(every.json["rankings"])
+    assert "left out: the baseline memgas ranks sessions only" in every.err
+    assert one.code == 2 and "memgas ranks sessions only" in one.err
