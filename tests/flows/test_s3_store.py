@@ -11,6 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from deltalake import DeltaTable
 from moto.server import ThreadedMotoServer
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_corpus"
@@ -94,7 +95,9 @@ def timeless(ran) -> object:
     [(None, *HULL), pytest.param(SAMPLE, *CAT, marks=pytest.mark.soak)],
     ids=["a-small-corpus", "the-sample-corpus"],
 )
-def test_a_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(cli, start, aws, built, sample, question, answer):
+def test_a_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(
+    cli, start, aws, built, tmp_path, sample, question, answer
+):
     """A new process ingests; the other commands come from the warm one."""
     source = sample or built[0]
     name = source.name
@@ -117,6 +120,12 @@ def test_a_corpus_in_a_bucket_is_kept_up_and_asked_like_any_store(cli, start, aw
     assert status.json["snapshot"] == 1 and status.json["rows"] == first["rows"], status.err
     doctor = cli("doctor", *store, **aws)
     assert doctor.code == 0, doctor.out + doctor.err
+    page, table = tmp_path / "report.html", tmp_path / "delta"
+    assert cli("report", "--out", page, *store, **aws).code == 0
+    assert name in page.read_text() and SECRET not in page.read_text()
+    exported = cli("export", "delta", "--out", table, *store, "--json", **aws)
+    assert exported.code == 0, exported.err
+    assert DeltaTable(str(table / "memory_units")).to_pyarrow_table().num_rows == first["rows"]["memory_units"]
     assert cli("snapshots", "rollback", "1", *store, **aws).code == 0
     collected = cli("snapshots", "gc", "--keep", "1", *store, "--json", **aws)
     assert collected.code == 0 and collected.json["kept"] == [2], collected.err
