@@ -163,8 +163,8 @@ def _recall_at_10(shard, granularity: str, dense) -> float:
     noise = np.random.default_rng(0).standard_normal((200, shard.vectors.shape[1])).astype(np.float32)
     queries = np.asarray(shard.vectors[rows]) + 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     keys, _ = dense.search(queries, 10)
-    source = VectorSource(shard.vectors[start:end])
-    exact, _ = scan_blocks(source, "ip", np.ascontiguousarray(queries), 10, GATE_ROWS)
+    blocks = VectorSource(shard.vectors[start:end]).blocks(GATE_ROWS)
+    exact, _ = scan_blocks(blocks, "ip", np.ascontiguousarray(queries), 10)
     found = sum(len(set(a) & set(e + start)) for a, e in zip(keys, exact, strict=True))
     return found / keys.size
 

@@ -37,7 +37,7 @@ def truth(
     source: VectorSource, queries: np.ndarray, own: np.ndarray, metric: str, block_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact (rows, scores) [b, KS[-1] + SPARE] nearest to `queries`, each without its `own` row, in one pass."""
-    return scan_blocks(source, metric, queries, KS[-1] + SPARE, block_rows, own)
+    return scan_blocks(source.blocks(block_rows), metric, queries, KS[-1] + SPARE, own)
 
 
 def measure(

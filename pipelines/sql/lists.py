@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
-from pipelines.ann.kmeans import choose_backend
+from pipelines.ann.exact import scan_blocks
+from pipelines.ann.kmeans import ROUNDS, choose_backend
 
 FLAT_ROWS = 5_000  # below this one list is scanned whole in a few milliseconds
 LIST_ROWS, MOST_LISTS = 150, 4_096  # more would make a night's file dearer than all else of the night
@@ -43,7 +43,7 @@ def make_lists(n: int, dim: int, rows: Rows) -> Lists:
         return Lists(mean[None][: min(n, 1)], mean, np.zeros(n, np.int32), 1)
     nlist = number_of_lists(n)
     sample = rows(np.linspace(0, n - 1, min(n, TRAIN_ROWS * nlist, MOST_TRAIN_ROWS)).astype(np.int64))
-    backend = choose_backend((10 * len(sample) + n) * nlist * dim)
+    backend = choose_backend((ROUNDS * len(sample) + n) * nlist * dim)
     trained = backend.train(sample, nlist, 0)
     searcher = backend.searcher(trained)
     of = np.empty(n, np.int32)
@@ -63,16 +63,13 @@ def _nprobe(centres: np.ndarray, of: np.ndarray, rows: Rows) -> int:
     """The fewest lists that hold TARGET of the NEAREST others of sampled vectors."""
     asked = np.linspace(0, len(of) - 1, PROBES).astype(np.int64)
     queries = rows(asked)
-    best = np.full((PROBES, NEAREST + 1), -np.inf, np.float32)
-    ids = np.full((PROBES, NEAREST + 1), -1, np.int64)
-    for start in range(0, len(of), BLOCK):
-        block = np.arange(start, min(start + BLOCK, len(of)))
-        scores, found = faiss.knn(queries, np.ascontiguousarray(rows(block)), NEAREST + 1, faiss.METRIC_INNER_PRODUCT)
-        both, at = np.hstack([best, scores]), np.hstack([ids, found + start])
-        order = np.argsort(-both, axis=1, kind="stable")[:, : NEAREST + 1]
-        best, ids = np.take_along_axis(both, order, 1), np.take_along_axis(at, order, 1)
+    n = len(of)
+    blocks = (
+        (start, np.ascontiguousarray(rows(np.arange(start, min(start + BLOCK, n))))) for start in range(0, n, BLOCK)
+    )
+    ids, _ = scan_blocks(blocks, "ip", queries, NEAREST, asked)
     place = np.argsort(np.argsort(-(queries @ centres.T), axis=1, kind="stable"), axis=1)  # of each list, 0 the nearest
-    needed = np.take_along_axis(place, of[ids], 1)[ids != asked[:, None]]
+    needed = np.take_along_axis(place, of[ids], 1)
     return int(np.quantile(needed, TARGET, method="higher")) + 1
 
 
