@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from pipelines.extraction.words import singular
 
@@ -25,10 +26,13 @@ def normal_form(surface: str, *, term: bool = False) -> str:
     text = _strip_marks(" ".join(text.split()))
     text = _DETERMINERS.sub("", text)
     text = _strip_marks(_POSSESSIVE.sub("", text))
-    if term and text:
-        head, space, last = text.rpartition(" ")
-        text = head + space + singular(last)
-    return text
+    return in_singular(text) if term else text
+
+
+def in_singular(normal: str) -> str:
+    """A normal form with its last word in the singular."""
+    head, space, last = normal.rpartition(" ")
+    return head + space + singular(last) if normal else ""
 
 
 def _strip_marks(text: str) -> str:
@@ -41,5 +45,6 @@ def _strip_marks(text: str) -> str:
     return text[start:end]
 
 
+@lru_cache(maxsize=4_096)
 def _carries_meaning(char: str) -> bool:
     return unicodedata.category(char)[0] in "LMN" or char in "@#+%°"

@@ -39,9 +39,9 @@ class SeedParams:
     """How a question seeds the walk. `entities` is the share of the mass that goes to entities, the rest goes to passages.
     What the question does not write as a name (`performer`) weighs `terms` of what it does, the ends of facts near to it `told`."""
 
-    entities: float = 0.5
-    terms: float = 0.1
-    told: float = 0.05
+    entities: float = 0.6
+    terms: float = 0.02
+    told: float = 0.02
     passages: int = 10
     temperature: float = 0.03
     facts: int = 5

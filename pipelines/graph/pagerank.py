@@ -1,9 +1,10 @@
-"""Personalized PageRank over an undirected weighted graph: exactly, or near the seeds only.
+"""Personalized PageRank over an undirected weighted graph: exactly, or as near to that as a ranking needs.
 
 x = (1 - d) r + d (P' x + m r): r the reset vector of sum 1, P the row-normalised adjacency, m the mass on nodes without edges, d
 the probability of following an edge (HippoRAG: 0.5; MemGAS: 0.1). `exact` is the power iteration, its error at most 2 d^t after t
-steps of 2 (nodes + edges) each. `near` is the forward push of Andersen, Chung and Lang (2006) in rounds, so that a round is two
-sparse products: a node passes on what it holds while that is more than `eps` per edge. What is left then is spread so thin that it
+steps of 2 (nodes + edges) each. `near` solves a small graph by conjugate gradients, which need a dozen products where the power
+iteration needs sixty: 1 to 3 ms for 22,000 nodes with 62,000 edges, d 0.85. In a large one it is the forward push of Andersen,
+Chung and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is more than `eps` per edge. What is left then is spread so thin that it
 has forgotten where it came from: the steps it would still take are replaced by their limit, the share of each node in the weights
 of its component. Those that come out best take one of these steps as it is. Without the first the hubs, which live on many small
 sums, come out 10 to 20 % low, without the second their order is not sure. 100,000 nodes and 1,000,000 edges: 2 to 4 ms, top 50 as
@@ -18,6 +19,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import LinearOperator, cg
 
 STEPS = 1000
 ROUNDS = 64
@@ -25,6 +27,8 @@ EPS = 4e-6
 REST = 1e-3  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
 BEST = 64  # of the others one in as many does
+WHOLE = 400_000  # weights of a graph that is solved whole: a product with all of them takes half a millisecond
+TOLERANCE = 1e-4
 SMALL = 100_000  # edges that a product goes through while rows are being picked
 MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
 
@@ -111,11 +115,28 @@ def _likely_best(x: np.ndarray) -> np.ndarray:
     return np.flatnonzero(x >= np.partition(sample, place)[place])
 
 
+def _solved(graph: Adjacency, seeds: np.ndarray, start: np.ndarray, damping: float) -> np.ndarray:
+    """By conjugate gradients: with x = D y, D the strengths, (D - damping A) y = (1 - damping) reset is symmetric and positive."""
+    d, nodes = np.float32(damping), len(graph)
+    strength = np.where(graph.strength > 0, graph.strength, np.float32(1.0))
+    inverse, reset = 1 / strength, np.zeros(nodes, np.float32)
+    reset[seeds] = (1 - d) * start
+    system, scaling = (
+        LinearOperator((nodes, nodes), matvec=product, dtype=np.float32)
+        for product in (lambda y: strength * y - d * (graph.matrix @ y), lambda y: inverse * y)
+    )
+    y, _ = cg(system, reset, rtol=TOLERANCE, maxiter=ROUNDS, M=scaling)
+    x = (strength * y).clip(min=0.0)
+    return x / x.sum()
+
+
 def near(
     graph: Adjacency, seeds: np.ndarray, weights: np.ndarray, damping: float = 0.5, eps: float = EPS
 ) -> np.ndarray:
     """Nearly `exact` of distinct `seeds` with `weights` (0 elsewhere), f32; exact where the mass is, 0 where none can come by."""
     start = _distribution(weights).astype(np.float32)
+    if graph.matrix.nnz <= WHOLE:
+        return _solved(graph, seeds, start, damping)
     least = np.float32(eps) * graph.degree
     held, x = np.zeros((2, len(graph)), np.float32)
     held[seeds] = start

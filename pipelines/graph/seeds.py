@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
-from pipelines.extraction.normal import normal_form
+from pipelines.extraction.normal import in_singular, normal_form
 from pipelines.extraction.words import closed_class, tokenize
 
 LONGEST = 8
@@ -50,17 +51,16 @@ def named_spans(text: str) -> list[Span]:
     """Every run of up to `LONGEST` tokens, the longest first, as it is and with its last word in the singular."""
     tokens = tokenize(text, 0, len(text))
     plain = not any(c.isupper() for c in text[1:])
+    written = [0, *accumulate(t[0][0].isdigit() or (t[0][0].isupper() and n > 0) for n, t in enumerate(tokens))]
     out: dict[tuple[int, int, str], Span] = {}
     for length in range(min(LONGEST, len(tokens)), 0, -1):
         for i in range(len(tokens) - length + 1):
-            words = [t[0] for t in tokens[i : i + length]]
-            if length == 1 and closed_class(words[0].lower()):
+            if length == 1 and closed_class(tokens[i][0].lower()):
                 continue
             start, end = tokens[i][1], tokens[i + length - 1][2]
-            written = any(w[0].isdigit() or (w[0].isupper() and (i or n)) for n, w in enumerate(words))
-            for term in (False, True):
-                if normal := normal_form(text[start:end], term=term):
-                    span = Span(start, end, folded(normal), written, plain or not i)
+            if normal := normal_form(text[start:end]):
+                for form in (normal, in_singular(normal)):
+                    span = Span(start, end, folded(form), written[i + length] > written[i], plain or not i)
                     out.setdefault((start, end, span.folded), span)
     return list(out.values())
 

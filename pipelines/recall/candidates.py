@@ -1,38 +1,50 @@
-"""Which leaves of a large scope are worth scoring: the best by words, by who speaks and when, and by the indexes' nearest units.
+"""Which leaves of a large scope are worth scoring: the best by words, by who speaks and when, by where the graph leads, and by the
+indexes' nearest units.
 
-Words, speakers and times are scored for all leaves: that is a few passes over arrays of scores. Vectors are not looked at: every
-level that has an ANN index gives its nearest units, smaller ones are scanned, and what is not among these counts as average. The
-leaves that are best by this estimate are then scored exactly by `channels`.
+Words, the graph, speakers and times are scored for all leaves: that is a few passes over arrays of scores. Vectors are not looked
+at: every level that has an ANN index gives its nearest units, smaller ones are scanned, and what is not among these counts as
+average. The leaves that are best by this estimate are then scored exactly by `channels`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipelines.recall.channels import Asked, Evidence, Shares, dense_weights, leaf_scores
+from pipelines.recall.channels import (
+    Asked,
+    Evidence,
+    Overview,
+    Weight,
+    dense_weights,
+    leaf_scores,
+    lexical_shares,
+    lexical_weights,
+    of_units,
+    walked,
+)
 from pipelines.recall.params import RecallParams
 from pipelines.recall.routing import KEPT
 from pipelines.recall.scope import Level, Scope
 
 STEP, FEW = 16, 8_192
-Nearest = dict[str, tuple[np.ndarray, np.ndarray]]
-"""By level the units nearest to the question and their cosines."""
 
 
-def nearest_units(scope: Scope, asked: Asked, params: RecallParams) -> Nearest:
-    """The `routing.KEPT` nearest units of every level that is asked by vectors; their cosines also route the levels."""
-    names = [n for n, w in params.dense.items() if w and n in scope.levels and params.speaks(f"dense:{n}")]
-    return {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in names}
+def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
+    """What is known of all units: words and the graph of every one, of vectors the `routing.KEPT` nearest of each level."""
+    near = {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in dense_weights(scope, params, {})}
+    return Overview(lexical_shares(scope, asked, params), near, walked(scope, asked, params))
 
 
-def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, shares: Shares, near: Nearest) -> np.ndarray:
+def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Overview) -> np.ndarray:
     """Numbers of leaves, ascending: the best by the estimate, and the best whoever speaks."""
     totals = np.zeros(scope.n_leaves, np.float32)
-    for name, found in shares.items():
-        totals += np.float32(params.lexical[name]) * scope.levels[name].cover.best(found)
-    weights = dense_weights(scope, params, {name: cosines for name, (_, cosines) in near.items()})
-    for name, (units, cosines) in near.items():
-        _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, weights[name])
+    for name, weight in lexical_weights(scope, params).items():
+        totals += scope.levels[name].cover.best(np.float32(weight) * seen.shares[name])
+    if seen.walked is not None:
+        totals += np.float32(params.graph) * scope.levels["window"].cover.best(seen.walked[1])
+    weights = dense_weights(scope, params, seen.cosines)
+    for name, (units, cosines) in seen.near.items():
+        _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, of_units(weights[name], units))
     alone = Evidence(None)
     leaf_scores(scope, asked, params, alone)
     if "time" in alone.channels:
@@ -44,7 +56,7 @@ def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, shares: S
 
 
 def _add_nearest(
-    totals: np.ndarray, level: Level, units: np.ndarray, cosines: np.ndarray, vector: np.ndarray, weight: float
+    totals: np.ndarray, level: Level, units: np.ndarray, cosines: np.ndarray, vector: np.ndarray, weight: Weight
 ) -> None:
     """Add the z-scores of a level's nearest units to the leaves that they cover."""
     mean, deviation = level.spread(vector)

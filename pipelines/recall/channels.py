@@ -2,8 +2,10 @@
 
 Cosines become z-scores over the scope, BM25 the share of the question's words that is met, so that channels add up. A leaf (turn,
 sentence) takes from each level the best of the units that cover it: its round or passage, its topic, its session or document are
-its neighbourhood. Small scopes are scored whole. In large ones the indexes name candidates (`pipelines.recall.candidates`) and the
-same channels score these alone, exactly; the spread that z-scores need then comes from the moments of the vectors.
+its neighbourhood. A text that is a unit of several levels, as the document of one passage is, is heard
+once. Small scopes are scored whole. In large ones the indexes, the words and the graph name candidates
+(`pipelines.recall.candidates`) and the same channels score these alone, exactly; the spread that z-scores need then comes from the
+moments of the vectors.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.recall.graph_channel import GraphChannel
-from pipelines.recall.params import RecallParams
+from pipelines.recall.params import LEVELS, RecallParams
 from pipelines.recall.routing import routed
 from pipelines.recall.scope import Cover, Level, Scope
 from pipelines.recall.times import Reading, by_order, in_window
 
 ORDER_WEIGHT = 0.5
+NESTED = ("leaf", "window", "topic", "whole")
+"""Levels whose units are stretches of one text, the finest first: what is the same stretch says the same."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,27 @@ class Evidence:
         return np.sum(list(self.channels.values()), axis=0)
 
 
+Weight = float | np.ndarray
+"""Of a level: one number, or one for each of its units."""
 Shares = dict[str, np.ndarray]
 """BM25 shares of all units, by level."""
+Walked = tuple[GraphChannel, np.ndarray]
+"""The walk over the graph and what it says of every unit of the level `window`, as z-scores."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is known of all units of a scope before some leaves are chosen: BM25 `shares`, the units `near` to the question of each
+    level with their cosines, which also route the levels, and where the graph leads."""
+
+    shares: Shares
+    near: dict[str, tuple[np.ndarray, np.ndarray]]
+    walked: Walked | None
+
+    @property
+    def cosines(self) -> dict[str, np.ndarray]:
+        """Those of the nearest units, by level."""
+        return {name: cosines for name, (_, cosines) in self.near.items()}
 
 
 def evidence(
@@ -63,18 +86,14 @@ def evidence(
     asked: Asked,
     params: RecallParams,
     leaves: np.ndarray | None = None,
-    shares: Shares | None = None,
-    near: dict[str, np.ndarray] | None = None,
+    overview: Overview | None = None,
 ) -> Evidence:
-    """Everything that speaks for the leaves of a scope, or for some of them.
-
-    For some, the caller gives the `shares` of all units and the cosines of each level's nearest, `near`, which route the levels.
-    """
+    """Everything that speaks for the leaves of a scope; for some of them, given with the `overview` that they were chosen by."""
     found = Evidence(leaves)
     covers = _covers(scope, found)
-    _dense(scope, asked, params, covers, found, near)
-    _lexical(shares or lexical_shares(scope, asked, params), params, covers, found)
-    _graph(scope, asked, params, covers, found)
+    _dense(scope, asked, params, covers, found, overview.cosines if overview else None)
+    _lexical(scope, overview.shares if overview else lexical_shares(scope, asked, params), params, covers, found)
+    _graph(overview.walked if overview else walked(scope, asked, params), params, covers, found)
     leaf_scores(scope, asked, params, found)
     if not found.channels:
         n = scope.n_leaves if leaves is None else len(leaves)
@@ -103,9 +122,24 @@ def _add(found: Evidence, channel: str, level: str, cover: Cover, own: np.ndarra
     found.own.setdefault(level, {})[channel] = own
 
 
-def dense_weights(scope: Scope, params: RecallParams, cosines: dict[str, np.ndarray]) -> dict[str, float]:
+def _heard(scope: Scope, params: RecallParams, kind: str) -> dict[str, Weight]:
+    """Weights of the levels that speak, each times the share of its units that no finer one of them has already."""
+    given = {"dense": params.dense, "lexical": params.lexical}[kind]
+    speaking = [n for n in LEVELS if given.get(n) and n in scope.levels and params.speaks(f"{kind}:{n}")]
+    nested = [n for n in NESTED if n in speaking]
+    finer = {name: tuple(nested[:i]) for i, name in enumerate(nested)}
+    weights = {name: given[name] * scope.news(name, finer.get(name, ())) for name in speaking}
+    return {name: weight for name, weight in weights.items() if np.any(weight)}
+
+
+def of_units(weight: Weight, units: np.ndarray | None) -> Weight:
+    """The weight of some units of a level, of all for None."""
+    return weight[units] if isinstance(weight, np.ndarray) and units is not None else weight
+
+
+def dense_weights(scope: Scope, params: RecallParams, cosines: dict[str, np.ndarray]) -> dict[str, Weight]:
     """Weights of the levels that are asked by vectors, routed by the cosines of their units."""
-    weights = {n: w for n, w in params.dense.items() if w and n in scope.levels and params.speaks(f"dense:{n}")}
+    weights = _heard(scope, params, "dense")
     return routed(weights, cosines, params.temperature) if params.routing else weights
 
 
@@ -120,13 +154,14 @@ def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evid
         )
     weights = dense_weights(scope, params, near or found.cosines)
     if params.routing and len(weights) > 1:
-        total = sum(weights.values())
-        shown = sorted(weights.items(), key=lambda item: -item[1])
+        means = {name: float(np.mean(weight)) for name, weight in weights.items()}
+        total = sum(means.values())
+        shown = sorted(means.items(), key=lambda item: -item[1])
         told = ", ".join(f"{name} {weight / total:.0%}" for name, weight in shown)
         found.notes.append(f"trust in levels by how clearly they single something out: {told}")
     for name, weight in weights.items():
         mean, deviation = spreads[name]
-        scale = weight / deviation if deviation > 1e-9 else 0.0
+        scale = of_units(weight, found.units[name]) / deviation if deviation > 1e-9 else 0.0
         _add(found, f"dense:{name}", name, covers(name), (found.cosines[name] - mean) * np.float32(scale))
     seen = [*found.cosines.values(), *(near or {}).values()]
     found.nearest = max((float(c.max()) for c in seen if len(c)), default=0.0)
@@ -136,37 +171,49 @@ def _cosines(level: Level, units: np.ndarray | None, vector: np.ndarray) -> np.n
     return level.products(vector) if units is None else level.products_of(units, vector)
 
 
+def lexical_weights(scope: Scope, params: RecallParams) -> dict[str, Weight]:
+    """Weights of the levels that are asked by words."""
+    return _heard(scope, params, "lexical")
+
+
 def lexical_shares(scope: Scope, asked: Asked, params: RecallParams) -> Shares:
     """BM25 shares of the units of every level that is asked by words."""
     out = {}
-    for name, weight in params.lexical.items():
-        if weight and name in scope.levels and params.speaks(f"lexical:{name}"):
-            found = scope.levels[name].words.shares(asked.reading.text)
-            out[name] = found[0] if len(found) == 1 else np.concatenate(found)
+    for name in lexical_weights(scope, params):
+        found = scope.levels[name].words.shares(asked.reading.text)
+        out[name] = found[0] if len(found) == 1 else np.concatenate(found)
     return out
 
 
-def _lexical(shares: Shares, params: RecallParams, covers, found: Evidence) -> None:
-    for name, all_shares in shares.items():
+def _lexical(scope: Scope, shares: Shares, params: RecallParams, covers, found: Evidence) -> None:
+    for name, weight in lexical_weights(scope, params).items():
         cover, units = covers(name), found.units.get(name)
-        own = np.float32(params.lexical[name]) * (all_shares if units is None else all_shares[units])
+        own = np.float32(of_units(weight, units)) * (shares[name] if units is None else shares[name][units])
         if own.any():
             _add(found, f"lexical:{name}", name, cover, own)
 
 
-def _graph(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence) -> None:
-    """Speaks where passages are nodes; in conversations two speakers are hubs of everything, and it did not help."""
+def walked(scope: Scope, asked: Asked, params: RecallParams) -> Walked | None:
+    """The walk over the graph where passages are nodes; in conversations two speakers are hubs of everything, and it did not help.
+    None where nothing is reached."""
     if not params.graph or not params.speaks("graph") or "window" not in scope.levels:
-        return
-    level, cover = scope.levels["window"], covers("window")
+        return None
+    level = scope.levels["window"]
     if all(p.granularity != "passage" or p.shard.graph is None for p in level.parts):
-        return
+        return None
     channel = GraphChannel(scope, level, asked.text, asked.vector)
-    own = channel.scores(found.units["window"])
-    if own is not None:
-        _add(found, "graph", "window", cover, np.float32(params.graph) * own)
-        found.graph = channel
-        found.notes += channel.notes()
+    scores = channel.scores()
+    return None if scores is None else (channel, scores)
+
+
+def _graph(walked: Walked | None, params: RecallParams, covers, found: Evidence) -> None:
+    if walked is None:
+        return
+    channel, scores = walked
+    cover, units = covers("window"), found.units.get("window")
+    _add(found, "graph", "window", cover, np.float32(params.graph) * (scores if units is None else scores[units]))
+    found.graph = channel
+    found.notes += channel.notes()
 
 
 def leaf_scores(scope: Scope, asked: Asked, params: RecallParams, found: Evidence) -> list[np.ndarray]:

@@ -29,8 +29,8 @@ class GraphChannel:
     def _parts(self) -> list[Part]:
         return [p for p in self.level.parts if p.granularity == "passage" and p.shard.graph is not None]
 
-    def scores(self, units: np.ndarray | None) -> np.ndarray | None:
-        """z-scores of the units of the level (of some of them); None where nothing was reached."""
+    def scores(self) -> np.ndarray | None:
+        """z-scores of the units of the level; None where nothing was reached."""
         mass = np.zeros(len(self.level), np.float32)
         for part, offset in zip(self.level.parts, self.level.offsets, strict=False):
             if id(part.shard) not in self.seeds or part.granularity != "passage":
@@ -48,7 +48,7 @@ class GraphChannel:
         z = np.zeros(len(mass), np.float32)
         if deviation > 1e-9:
             z[passages] = (logs - logs.mean()) / deviation
-        return z if units is None else z[units]
+        return z
 
     def _nearest(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the passages nearest to the question, with their cosines."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.recall.candidates import candidate_leaves, nearest_units
-from pipelines.recall.channels import Asked, Evidence, evidence, lexical_shares
+from pipelines.recall.candidates import candidate_leaves, overview
+from pipelines.recall.channels import Asked, Evidence, evidence
 from pipelines.recall.confidence import confidence
 from pipelines.recall.explain import explained
 from pipelines.recall.feedback import fed_back
@@ -108,11 +108,9 @@ class Recall:
         """Evidence and the best units: from candidates in a large scope, from all leaves in a small one or if they are few."""
         granularities = asked_granularities(scope, query.granularity)
         if scope.rows > self.params.exact_rows:
-            shares = lexical_shares(scope, asked, self.params)
-            near = nearest_units(scope, asked, self.params)
-            leaves = candidate_leaves(scope, asked, self.params, shares, near)
-            cosines = {name: scores for name, (_, scores) in near.items()}
-            found = evidence(scope, asked, self.params, leaves, shares, cosines)
+            seen = overview(scope, asked, self.params)
+            leaves = candidate_leaves(scope, asked, self.params, seen)
+            found = evidence(scope, asked, self.params, leaves, seen)
             placed = best_of([gather(scope, found, g) for g in granularities], k, query.valid_at)
             if len(placed) == k:
                 return found, placed

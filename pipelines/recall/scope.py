@@ -17,6 +17,7 @@ from pipelines.recall.params import LEAVES, LEVELS
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.speakers import Speakers
 
+NO_EXTENTS = np.empty(0, np.int64)
 FEW_UNITS, MANY_LEAVES = 4, 4_096  # where few units cover each of many leaves gathers are faster than `reduceat`
 
 
@@ -202,9 +203,28 @@ class Scope:
                         parts[level].append(_place(shard, granularity, a, b, shifts))
         self.levels = {name: Level(found, self.n_leaves) for name, found in parts.items() if found}
         self.rows = sum(len(level) for level in self.levels.values())
+        self._news: dict[tuple[str, tuple[str, ...]], float | np.ndarray] = {}
 
     def granularities(self) -> set[str]:
         return {p.granularity for level in self.levels.values() for p in level.parts}
+
+    def news(self, name: str, finer: tuple[str, ...]) -> float | np.ndarray:
+        """Share of the units of their granularity that are no unit of a finer level once more, as the document of one passage is
+        that passage: one number, or f32 for each unit where granularities differ."""
+        if (name, finer) not in self._news:
+            level, known = self.levels[name], np.concatenate([NO_EXTENTS, *map(self._extents, finer)])
+            new = ~np.isin(self._extents(name), known)
+            of = np.repeat([p.granularity for p in level.parts], list(map(len, level.parts)))
+            new |= level.high == level.low
+            shares = {g: np.float32(new[of == g].mean()) for g in np.unique(of).tolist()}
+            same = len(set(shares.values())) == 1
+            self._news[name, finer] = float(next(iter(shares.values()))) if same else np.array([shares[g] for g in of.tolist()])
+        return self._news[name, finer]
+
+    def _extents(self, name: str) -> np.ndarray:
+        """The leaves of each unit as one number."""
+        level = self.levels[name]
+        return level.low.astype(np.int64) * (self.n_leaves + 1) + level.high
 
     @cached_property
     def last_day(self) -> int:

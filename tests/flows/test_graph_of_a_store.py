@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import engraph
-from pipelines.recall import Query
+from pipelines.recall import Query, Recall, RecallParams
 
 GREEN = "Green is an album of 1978 by Steve Hillage. It was recorded in Oxfordshire."
 HILLAGE = "Steve Hillage is an English guitarist. He was born in Chingford."
@@ -39,6 +39,24 @@ def test_a_question_reaches_what_it_does_not_name(store):
     assert any("Epping Forest" in text for text in texts)
     assert not any("Loaf" in text for text in texts)
     assert all(why)
+
+
+def test_a_large_scope_looks_also_where_only_the_graph_leads(store):
+    """With room for few candidates, what the graph reaches is among them."""
+    _, path = store
+    asked = Query("By which forest was the maker of the album Green born?", k=2, namespaces=("notes",))
+    with engraph.open(path) as opened:
+        known = opened.recall_with(None)
+        found = {
+            name: [h.text for h in Recall(known.shards, known.encode, params).recall(asked).hits]
+            for name, params in {
+                "all": RecallParams(graph=50.0),
+                "few": RecallParams(graph=50.0, exact_rows=0, candidates=4),
+                "few without the graph": RecallParams(graph=0.0, exact_rows=0, candidates=4),
+            }.items()
+        }
+    assert found["few"] == found["all"]
+    assert found["few"] != found["few without the graph"]
 
 
 def test_an_explained_hit_stands_in_the_timeline_of_what_the_question_names(store):

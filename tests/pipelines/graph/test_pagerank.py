@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.graph import pagerank
 from pipelines.graph.pagerank import adjacency, exact, near
 
 PATH = adjacency(np.array([0, 1, 2]), np.array([1, 2, 3]), np.ones(3), 5)  # node 4 has no edges
@@ -17,6 +18,7 @@ def random_graph(nodes: int, edges: int, seed: int):
     return hubs, rng.integers(0, nodes, edges), rng.random(edges) + 0.05
 
 
+@pytest.mark.parametrize("whole", [0, pagerank.WHOLE], ids=["pushed", "solved"])
 @pytest.mark.parametrize(
     ("damping", "wanted"),
     [
@@ -25,7 +27,8 @@ def random_graph(nodes: int, edges: int, seed: int):
         (0.85, [0.175439, 0.259344, 0.259344, 0.175439, 0.130435]),
     ],
 )
-def test_mass_on_nodes_without_edges_returns_to_the_seeds(damping, wanted):
+def test_mass_on_nodes_without_edges_returns_to_the_seeds(monkeypatch, damping, wanted, whole):
+    monkeypatch.setattr(pagerank, "WHOLE", whole)
     assert np.allclose(exact(PATH, np.array([1, 0, 0, 1, 2]), damping), wanted, atol=1e-6)
     assert np.allclose(near(PATH, np.array([0, 3, 4]), np.array([1, 1, 2]), damping), wanted, atol=1e-5)
 
@@ -61,8 +64,10 @@ def test_a_reset_of_nothing_is_refused_and_of_no_numbers_ignored():
     assert np.allclose(odd, exact(PATH, np.array([1, 0, 0, 1, 2])))
 
 
+@pytest.mark.parametrize("whole", [0, pagerank.WHOLE], ids=["pushed", "solved"])
 @pytest.mark.parametrize("seeds", [3, 25, 500])
-def test_the_serving_mode_finds_the_exact_top_50(seeds):
+def test_the_serving_mode_finds_the_exact_top_50(monkeypatch, seeds, whole):
+    monkeypatch.setattr(pagerank, "WHOLE", whole)
     nodes = 10_000
     graph = adjacency(*random_graph(nodes, 100_000, 1), nodes)
     rng = np.random.default_rng(2)
@@ -76,6 +81,16 @@ def test_the_serving_mode_finds_the_exact_top_50(seeds):
     assert np.mean(shared) >= 0.99
 
 
-def test_the_serving_mode_gives_nothing_to_what_no_path_reaches():
+@given(st.integers(2, 60), st.integers(0, 150), st.sampled_from([0.1, 0.5, 0.85]), st.integers(0, 10**6))
+def test_a_small_graph_is_solved_to_a_thousandth(nodes, edges, damping, seed):
+    graph = adjacency(*random_graph(nodes, edges, seed), nodes)
+    reset = np.random.default_rng(seed).random(nodes) * (np.arange(nodes) % 3 == 0)
+    at = np.flatnonzero(reset)
+    assert np.abs(near(graph, at, reset[at], damping) - exact(graph, reset, damping)).sum() <= 1e-3
+
+
+@pytest.mark.parametrize("whole", [0, pagerank.WHOLE], ids=["pushed", "solved"])
+def test_the_serving_mode_gives_nothing_to_what_no_path_reaches(monkeypatch, whole):
+    monkeypatch.setattr(pagerank, "WHOLE", whole)
     graph = adjacency(np.array([0, 1, 3, 3]), np.array([1, 2, 4, 5]), np.ones(4), 6)
     assert not near(graph, np.array([0]), np.ones(1))[3:].any()

@@ -45,6 +45,17 @@ def entropy_weight(cosines: np.ndarray) -> float:
     return max(1e-6, 1 + float((p * np.log(p)).sum()) / math.log(max(2, len(p))))
 
 
+def news(rows: list[dict], members: dict[str, list[int]], leaves_of: dict[int, list[int]], name: str, given: dict) -> dict:
+    """Of each unit of a level: the share of its granularity whose leaves no unit of a finer level that speaks has as well."""
+    nested = [n for n in ("leaf", "window", "topic", "whole") if given.get(n) and members[n]]
+    finer = nested[: nested.index(name)] if name in nested else []
+    known = [leaves_of[i] for level in finer for i in members[level]]
+    kinds = {rows[i]["granularity"] for i in members[name]}
+    of = {kind: [i for i in members[name] if rows[i]["granularity"] == kind] for kind in kinds}
+    shares = {kind: sum(leaves_of[i] not in known for i in units) / len(units) for kind, units in of.items()}
+    return {i: shares[rows[i]["granularity"]] for i in members[name]}
+
+
 def reference(corpus, encode, question: str, namespaces: set[str] | None, granularity: str) -> dict[str, float]:
     """unit id -> score, channel by channel and leaf by leaf, without intervals, shifts or slices."""
     rows = corpus.rows()
@@ -52,7 +63,11 @@ def reference(corpus, encode, question: str, namespaces: set[str] | None, granul
     leaves_of = {i: covered(rows, rows[i]) for i in inside}
     (vector,) = encode([question])
     members = {name: [i for i in inside if rows[i]["granularity"] in kinds] for name, kinds in LEVELS.items()}
-    speaking = [name for name in PARAMS.dense if members[name]]
+    speaking = [
+        name
+        for name in PARAMS.dense
+        if members[name] and any(news(rows, members, leaves_of, name, PARAMS.dense).values())
+    ]
     entropies = {name: entropy_weight(corpus.vectors[members[name]] @ vector) for name in speaking}
     channels: list[tuple[str, dict[int, float]]] = []
     for name in LEVELS:
@@ -62,11 +77,14 @@ def reference(corpus, encode, question: str, namespaces: set[str] | None, granul
             cosines = corpus.vectors[members[name]] @ vector
             weight = PARAMS.dense[name] * len(speaking) * entropies[name] / sum(entropies.values())
             z = (cosines - cosines.mean()) / cosines.std() if cosines.std() > 1e-9 else 0 * cosines
-            channels.append((name, dict(zip(members[name], weight * z, strict=True))))
+            new = news(rows, members, leaves_of, name, PARAMS.dense)
+            channels.append((name, {i: weight * new[i] * v for i, v in zip(members[name], z, strict=True)}))
         if name in PARAMS.lexical:
             parts = [(corpus.shard.lexical, i, i + 1) for i in members[name]]
             shares = np.concatenate(lexical.shares(question, parts))
-            channels.append((name, dict(zip(members[name], PARAMS.lexical[name] * shares, strict=True))))
+            new = news(rows, members, leaves_of, name, PARAMS.lexical)
+            weight = PARAMS.lexical[name]
+            channels.append((name, {i: weight * new[i] * v for i, v in zip(members[name], shares, strict=True)}))
     leaves = [i for i in inside if rows[i]["granularity"] in LEAVES]
     names = {rows[i]["text"].split(":")[0] for i in leaves if rows[i]["granularity"] == "turn"}
     if (named := {n for n in names if n in question}) and named != names:
@@ -219,6 +237,18 @@ def test_a_unit_that_covers_no_leaf_is_no_answer_and_harms_none(conversations, m
     facts = [h.unit_id for h in recalled(corpus, make, "piano", granularity="fact")]
     assert sorted(facts) == sorted(r["unit_id"] for r in rows if r["granularity"] == "fact" and r is not lost)
     assert len(recalled(corpus, make, "piano")) == sum(r["granularity"] == "turn" for r in rows)
+
+
+def test_a_text_that_is_a_unit_of_several_levels_is_heard_once(make, tmp_path):
+    """A document of one passage is that passage: neither its section nor the document adds to it, as a longer document does."""
+    short = [make.document("d", f"{n}.md", f"The {word} is here. It is old.") for n, word in enumerate(("lake", "train"))]
+    (alone, *_) = recalled(make.corpus(make.units_of([], short), tmp_path / "short"), make, "Where is the lake?")
+    assert {"lexical:window", "dense:topic"} <= set(alone.via)
+    assert not {"lexical:topic", "lexical:whole", "dense:whole"} & set(alone.via)
+    parts = " ".join(f"The {word} is here. It is old and it is far from any road." for word in ("lake", "train", "horse"))
+    long = [*short, make.document("d", "long.md", f"# One\n\n{parts}\n\n# Two\n\nThe winter is cold.")]
+    hits = recalled(make.corpus(make.units_of([], long), tmp_path / "long"), make, "Where is the lake?")
+    assert all({"lexical:topic", "lexical:whole", "dense:whole"} & set(hit.via) for hit in hits[:3])
 
 
 @pytest.fixture(scope="module")
