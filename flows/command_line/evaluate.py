@@ -164,7 +164,8 @@ def _verdicts(found: list) -> list:
 
     fusion = found[0][1]
     alone = {name: {"all": result.metrics} | result.by_category for name, result in found if name.startswith(ALONE)}
-    return verdicts({"all": fusion.metrics} | fusion.by_category, alone, list(JUDGED))
+    counts = {"all": fusion.n} | fusion.n_by_category
+    return verdicts({"all": fusion.metrics} | fusion.by_category, alone, list(JUDGED), counts)
 
 
 def _show(found: list, ablate: bool, compare: str | None, folds: str | None) -> None:
@@ -208,11 +209,10 @@ def _show_differences(console, found: list) -> None:
 
 
 def _show_verdicts(console, found: list) -> None:
-    table = Table("category", "metric", "fusion", "best channel", "", "", box=None, pad_edge=False)
+    table = Table("category", "n", "metric", "fusion", "best channel", "", "", box=None, pad_edge=False)
     for v in _verdicts(found):
-        table.add_row(
-            v.category, v.metric, f"{v.fusion:.3f}", v.channel, f"{v.best:.3f}", "" if v.holds else "fusion is worse"
-        )
+        worse = "" if v.holds else "fusion is worse"
+        table.add_row(v.category, str(v.n), v.metric, f"{v.fusion:.3f}", v.channel, f"{v.best:.3f}", worse)
     console.print(table)
 
 

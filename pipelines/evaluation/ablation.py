@@ -31,9 +31,10 @@ def _channels(params: RecallParams) -> list[str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The fusion against the best single channel, for one metric in one category (or all)."""
+    """The fusion against the best single channel, for one metric in one category (or all) of `n` questions."""
 
     category: str
+    n: int
     metric: str
     fusion: float
     channel: str
@@ -47,13 +48,18 @@ class Verdict:
 ByCategory = Mapping[str, Mapping[str, float]]
 
 
-def verdicts(fusion: ByCategory, alone: Mapping[str, ByCategory], metrics: list[str]) -> list[Verdict]:
-    """One verdict per category and metric: `fusion` category -> metric -> value, `alone` the same for each channel alone."""
+def verdicts(
+    fusion: ByCategory, alone: Mapping[str, ByCategory], metrics: list[str], n: Mapping[str, int]
+) -> list[Verdict]:
+    """One verdict per category and metric: `fusion` category -> metric -> value, `alone` the same for each channel alone, `n`
+    category -> number of questions."""
     found = []
     for category, values in fusion.items():
         for metric in metrics:
             scores = {name: v[category][metric] for name, v in alone.items() if metric in v.get(category, {})}
             if metric in values and scores:
                 best = max(scores, key=lambda name: scores[name])
-                found.append(Verdict(category, metric, values[metric], best.removeprefix(ALONE), scores[best]))
+                found.append(
+                    Verdict(category, n[category], metric, values[metric], best.removeprefix(ALONE), scores[best])
+                )
     return found

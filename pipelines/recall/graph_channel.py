@@ -1,7 +1,7 @@
 """The graph as a channel: personalized PageRank from the names in a question and its nearest passages (HippoRAG 2).
 
-The log of a passage's mass as a z-score over the scope; what the walk did not reach stands at the least that it reached. Where
-nothing in a scope links, the walk starts from passages alone and still spreads to their neighbours.
+The log of a passage's mass as a z-score over the scope; what has less than a thousandth of an even share counts as not reached.
+Where nothing in a scope links, the walk starts from passages alone and still spreads to their neighbours.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pipelines.graph.seeds import Seeds
 from pipelines.recall.scope import Level, Part, Scope
 
 NEAREST = 200
+REACHED = 1e-3  # of an even share; without a bound the spread of the logs would hang on how far the tail of a walk is computed
 
 
 class GraphChannel:
@@ -39,11 +40,10 @@ class GraphChannel:
             ranked, found = part.shard.graph.rank(self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
             inside = (ranked >= part.start) & (ranked < part.end)
             mass[offset + ranked[inside] - part.start] = found[inside]
-        reached = mass > 0
-        if not reached.any():
+        if not mass.any():
             return None
         passages = np.concatenate([np.full(len(p), p.granularity == "passage") for p in self.level.parts])
-        logs = np.log(np.maximum(mass[passages], mass[reached].min()))
+        logs = np.log(np.maximum(mass[passages], REACHED / passages.sum()))
         deviation = float(logs.std())
         z = np.zeros(len(mass), np.float32)
         if deviation > 1e-9:

@@ -33,7 +33,7 @@ def entropy(cosines: np.ndarray, temperature: float) -> float:
 def routed(
     weights: Mapping[str, float | np.ndarray], cosines: Mapping[str, np.ndarray], temperature: float
 ) -> dict[str, float | np.ndarray]:
-    """`weights` of the levels (or of each of their units), each times its entropy weight; equal entropies leave them as they are."""
+    """`weights` of the levels, or of each of their units, times the entropy weights; equal entropies leave them as they are."""
     names = [name for name in weights if name in cosines and len(cosines[name])]
     if len(names) < 2:
         return dict(weights)

@@ -218,7 +218,9 @@ class Scope:
             new |= level.high == level.low
             shares = {g: np.float32(new[of == g].mean()) for g in np.unique(of).tolist()}
             same = len(set(shares.values())) == 1
-            self._news[name, finer] = float(next(iter(shares.values()))) if same else np.array([shares[g] for g in of.tolist()])
+            self._news[name, finer] = (
+                float(next(iter(shares.values()))) if same else np.array([shares[g] for g in of.tolist()])
+            )
         return self._news[name, finer]
 
     def _extents(self, name: str) -> np.ndarray:

@@ -1,10 +1,17 @@
 """The graph that an ingest leaves in its index: of what is current, walked from a question to what the question does not name."""
 
+import datetime as dt
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import engraph
-from pipelines.recall import Query, Recall, RecallParams
+from pipelines.recall import Query, RecallParams
+from pipelines.recall.candidates import candidate_leaves, overview
+from pipelines.recall.channels import Asked
+from pipelines.recall.scope import Scope
+from pipelines.recall.times import read_time
 
 GREEN = "Green is an album of 1978 by Steve Hillage. It was recorded in Oxfordshire."
 HILLAGE = "Steve Hillage is an English guitarist. He was born in Chingford."
@@ -42,21 +49,26 @@ def test_a_question_reaches_what_it_does_not_name(store):
 
 
 def test_a_large_scope_looks_also_where_only_the_graph_leads(store):
-    """With room for few candidates, what the graph reaches is among them."""
+    """With room for few candidates, what the question's words do not reach is among them by the graph alone."""
     _, path = store
-    asked = Query("By which forest was the maker of the album Green born?", k=2, namespaces=("notes",))
+    text, params = "Near what did the maker of the album Green grow up?", RecallParams(dense={}, candidates=5)
     with engraph.open(path) as opened:
         known = opened.recall_with(None)
+        scope = Scope(known.shards, {"notes"})
+        asked = Asked(text, known.encode([text])[0], read_time(text, dt.date(2026, 1, 5)))
+        seen = overview(scope, asked, params)
         found = {
-            name: [h.text for h in Recall(known.shards, known.encode, params).recall(asked).hits]
-            for name, params in {
-                "all": RecallParams(graph=50.0),
-                "few": RecallParams(graph=50.0, exact_rows=0, candidates=4),
-                "few without the graph": RecallParams(graph=0.0, exact_rows=0, candidates=4),
-            }.items()
+            name: candidate_leaves(scope, asked, params, replace(seen, walked=walked))
+            for name, walked in (("with", seen.walked), ("without", None))
         }
-    assert found["few"] == found["all"]
-    assert found["few"] != found["few without the graph"]
+        (part,) = scope.levels["leaf"].parts
+        texts = {
+            name: [part.shard.units["text"][part.start + leaf].as_py() for leaf in leaves]
+            for name, leaves in found.items()
+        }
+    assert len(texts["with"]) == len(texts["without"]) == 5
+    assert any("Epping Forest" in text for text in texts["with"]), texts
+    assert not any("Epping Forest" in text for text in texts["without"]), texts
 
 
 def test_an_explained_hit_stands_in_the_timeline_of_what_the_question_names(store):

@@ -52,7 +52,7 @@ def test_the_verdict_names_the_best_channel_of_each_category():
         f"{ALONE}dense:leaf": {"all": {"recall@10": 0.6}, "temporal": {"recall@10": 0.4}},
         f"{ALONE}lexical:leaf": {"all": {"recall@10": 0.5}, "temporal": {"recall@10": 0.6}},
     }
-    found = verdicts(fusion, alone, ["recall@10", "mrr"])
+    found = verdicts(fusion, alone, ["recall@10", "mrr"], dict.fromkeys(fusion, 3))
     assert [(v.category, v.channel, v.best, v.holds) for v in found] == [
         ("all", "dense:leaf", 0.6, True),
         ("temporal", "lexical:leaf", 0.6, False),

@@ -45,7 +45,9 @@ def entropy_weight(cosines: np.ndarray) -> float:
     return max(1e-6, 1 + float((p * np.log(p)).sum()) / math.log(max(2, len(p))))
 
 
-def news(rows: list[dict], members: dict[str, list[int]], leaves_of: dict[int, list[int]], name: str, given: dict) -> dict:
+def news(
+    rows: list[dict], members: dict[str, list[int]], leaves_of: dict[int, list[int]], name: str, given: dict
+) -> dict:
     """Of each unit of a level: the share of its granularity whose leaves no unit of a finer level that speaks has as well."""
     nested = [n for n in ("leaf", "window", "topic", "whole") if given.get(n) and members[n]]
     finer = nested[: nested.index(name)] if name in nested else []
@@ -241,11 +243,15 @@ def test_a_unit_that_covers_no_leaf_is_no_answer_and_harms_none(conversations, m
 
 def test_a_text_that_is_a_unit_of_several_levels_is_heard_once(make, tmp_path):
     """A document of one passage is that passage: neither its section nor the document adds to it, as a longer document does."""
-    short = [make.document("d", f"{n}.md", f"The {word} is here. It is old.") for n, word in enumerate(("lake", "train"))]
+    short = [
+        make.document("d", f"{n}.md", f"The {word} is here. It is old.") for n, word in enumerate(("lake", "train"))
+    ]
     (alone, *_) = recalled(make.corpus(make.units_of([], short), tmp_path / "short"), make, "Where is the lake?")
     assert {"lexical:window", "dense:topic"} <= set(alone.via)
     assert not {"lexical:topic", "lexical:whole", "dense:whole"} & set(alone.via)
-    parts = " ".join(f"The {word} is here. It is old and it is far from any road." for word in ("lake", "train", "horse"))
+    parts = " ".join(
+        f"The {word} is here. It is old and it is far from any road." for word in ("lake", "train", "horse")
+    )
     long = [*short, make.document("d", "long.md", f"# One\n\n{parts}\n\n# Two\n\nThe winter is cold.")]
     hits = recalled(make.corpus(make.units_of([], long), tmp_path / "long"), make, "Where is the lake?")
     assert all({"lexical:topic", "lexical:whole", "dense:whole"} & set(hit.via) for hit in hits[:3])
