@@ -14,7 +14,7 @@ order is not sure. 100,000 nodes and 1,000,000 edges: 2 to 4 ms, top 50 as the e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -28,7 +28,7 @@ REST = 1e-3  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
 BEST = 64  # of the others one in as many does
 WHOLE = 400_000  # weights of a graph that is solved whole: a product with all of them takes half a millisecond
-TOLERANCE = 1e-3
+TOLERANCE = 1e-3  # of the reset, in what is left unsolved
 SMALL = 100_000  # edges that a product goes through while rows are being picked
 MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
 
@@ -121,11 +121,9 @@ def _solved(graph: Adjacency, seeds: np.ndarray, start: np.ndarray, damping: flo
     strength = np.where(graph.strength > 0, graph.strength, np.float32(1.0))
     inverse, reset = 1 / strength, np.zeros(nodes, np.float32)
     reset[seeds] = (1 - d) * start
-    system, scaling = (
-        LinearOperator((nodes, nodes), matvec=product, dtype=np.float32)
-        for product in (lambda y: strength * y - d * (graph.matrix @ y), lambda y: inverse * y)
-    )
-    y, _ = cg(system, reset, rtol=TOLERANCE, maxiter=ROUNDS, M=scaling)
+    operator = partial(LinearOperator, (nodes, nodes), dtype=np.float32)
+    system = operator(matvec=lambda y: strength * y - d * (graph.matrix @ y))
+    y, _ = cg(system, reset, rtol=TOLERANCE, maxiter=ROUNDS, M=operator(matvec=lambda y: inverse * y))
     x = (strength * y).clip(min=0.0)
     return x / x.sum()
 

@@ -17,10 +17,9 @@ from pipelines.recall.channels import (
     Weight,
     dense_weights,
     leaf_scores,
-    lexical_shares,
-    lexical_weights,
     of_units,
     walked,
+    words_met,
 )
 from pipelines.recall.params import RecallParams
 from pipelines.recall.routing import KEPT
@@ -32,16 +31,16 @@ STEP, FEW = 16, 8_192
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
     """What is known of all units: words and the graph of every one, of vectors the `routing.KEPT` nearest of each level."""
     near = {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in dense_weights(scope, params, {})}
-    return Overview(lexical_shares(scope, asked, params), near, walked(scope, asked, params))
+    return Overview(words_met(scope, asked, params), near, walked(scope, asked, params))
 
 
 def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Overview) -> np.ndarray:
     """Numbers of leaves, ascending: the best by the estimate, and the best whoever speaks."""
     totals = np.zeros(scope.n_leaves, np.float32)
-    for name, weight in lexical_weights(scope, params).items():
-        totals += scope.levels[name].cover.best(np.float32(weight) * seen.shares[name])
+    for name, scores in seen.words.items():
+        totals += scope.levels[name].cover.best(scores)
     if seen.walked is not None:
-        totals += np.float32(params.graph) * scope.levels["window"].cover.best(seen.walked[1])
+        totals += scope.levels["window"].cover.best(seen.walked[1])
     weights = dense_weights(scope, params, seen.cosines)
     for name, (units, cosines) in seen.near.items():
         _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, of_units(weights[name], units))

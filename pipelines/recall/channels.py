@@ -60,18 +60,18 @@ class Evidence:
 
 Weight = float | np.ndarray
 """Of a level: one number, or one for each of its units."""
-Shares = dict[str, np.ndarray]
-"""BM25 shares of all units, by level."""
+Words = dict[str, np.ndarray]
+"""By level the weighted BM25 shares of all units."""
 Walked = tuple[GraphChannel, np.ndarray]
-"""The walk over the graph and what it says of every unit of the level `window`, as z-scores."""
+"""The walk over the graph and the weighted z-scores of all units of the level `window`."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """What is known of all units of a scope before some leaves are chosen: BM25 `shares`, the units `near` to the question of each
+    """What is known of all units of a scope before some leaves are chosen: their `words`, the units `near` to the question of each
     level with their cosines, which also route the levels, and where the graph leads."""
 
-    shares: Shares
+    words: Words
     near: dict[str, tuple[np.ndarray, np.ndarray]]
     walked: Walked | None
 
@@ -92,8 +92,8 @@ def evidence(
     found = Evidence(leaves)
     covers = _covers(scope, found)
     _dense(scope, asked, params, covers, found, overview.cosines if overview else None)
-    _lexical(scope, overview.shares if overview else lexical_shares(scope, asked, params), params, covers, found)
-    _graph(overview.walked if overview else walked(scope, asked, params), params, covers, found)
+    _lexical(overview.words if overview else words_met(scope, asked, params), covers, found)
+    _graph(overview.walked if overview else walked(scope, asked, params), covers, found)
     leaf_scores(scope, asked, params, found)
     if not found.channels:
         n = scope.n_leaves if leaves is None else len(leaves)
@@ -171,24 +171,19 @@ def _cosines(level: Level, units: np.ndarray | None, vector: np.ndarray) -> np.n
     return level.products(vector) if units is None else level.products_of(units, vector)
 
 
-def lexical_weights(scope: Scope, params: RecallParams) -> dict[str, Weight]:
-    """Weights of the levels that are asked by words."""
-    return _heard(scope, params, "lexical")
-
-
-def lexical_shares(scope: Scope, asked: Asked, params: RecallParams) -> Shares:
-    """BM25 shares of the units of every level that is asked by words."""
+def words_met(scope: Scope, asked: Asked, params: RecallParams) -> Words:
+    """What the words of a question say of the units of every level that is asked by words."""
     out = {}
-    for name in lexical_weights(scope, params):
+    for name, weight in _heard(scope, params, "lexical").items():
         found = scope.levels[name].words.shares(asked.reading.text)
-        out[name] = found[0] if len(found) == 1 else np.concatenate(found)
+        out[name] = np.float32(weight) * (found[0] if len(found) == 1 else np.concatenate(found))
     return out
 
 
-def _lexical(scope: Scope, shares: Shares, params: RecallParams, covers, found: Evidence) -> None:
-    for name, weight in lexical_weights(scope, params).items():
+def _lexical(words: Words, covers, found: Evidence) -> None:
+    for name, scores in words.items():
         cover, units = covers(name), found.units.get(name)
-        own = np.float32(of_units(weight, units)) * (shares[name] if units is None else shares[name][units])
+        own = scores if units is None else scores[units]
         if own.any():
             _add(found, f"lexical:{name}", name, cover, own)
 
@@ -203,15 +198,15 @@ def walked(scope: Scope, asked: Asked, params: RecallParams) -> Walked | None:
         return None
     channel = GraphChannel(scope, level, asked.text, asked.vector)
     scores = channel.scores()
-    return None if scores is None else (channel, scores)
+    return None if scores is None else (channel, np.float32(params.graph) * scores)
 
 
-def _graph(walked: Walked | None, params: RecallParams, covers, found: Evidence) -> None:
+def _graph(walked: Walked | None, covers, found: Evidence) -> None:
     if walked is None:
         return
     channel, scores = walked
     cover, units = covers("window"), found.units.get("window")
-    _add(found, "graph", "window", cover, np.float32(params.graph) * (scores if units is None else scores[units]))
+    _add(found, "graph", "window", cover, scores if units is None else scores[units])
     found.graph = channel
     found.notes += channel.notes()
 

@@ -17,7 +17,6 @@ from pipelines.recall.params import LEAVES, LEVELS
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.speakers import Speakers
 
-NO_EXTENTS = np.empty(0, np.int64)
 FEW_UNITS, MANY_LEAVES = 4, 4_096  # where few units cover each of many leaves gathers are faster than `reduceat`
 
 
@@ -211,16 +210,20 @@ class Scope:
     def news(self, name: str, finer: tuple[str, ...]) -> float | np.ndarray:
         """Share of the units of their granularity that are no unit of a finer level once more, as the document of one passage is
         that passage: one number, or f32 for each unit where granularities differ."""
+        if not finer:
+            return 1.0
         if (name, finer) not in self._news:
-            level, known = self.levels[name], np.concatenate([NO_EXTENTS, *map(self._extents, finer)])
-            new = ~np.isin(self._extents(name), known)
-            of = np.repeat([p.granularity for p in level.parts], list(map(len, level.parts)))
-            new |= level.high == level.low
-            shares = {g: np.float32(new[of == g].mean()) for g in np.unique(of).tolist()}
-            same = len(set(shares.values())) == 1
-            self._news[name, finer] = (
-                float(next(iter(shares.values()))) if same else np.array([shares[g] for g in of.tolist()])
+            level = self.levels[name]
+            again = np.isin(self._extents(name), np.concatenate([self._extents(f) for f in finer])) & (
+                level.high > level.low
             )
+            parts: dict[str, list[np.ndarray]] = {}
+            for part, offset in zip(level.parts, level.offsets, strict=False):
+                parts.setdefault(part.granularity, []).append(again[offset : offset + len(part)])
+            shares = {granularity: 1.0 - float(np.concatenate(found).mean()) for granularity, found in parts.items()}
+            each = np.array([shares[p.granularity] for p in level.parts], np.float32)
+            same = len(set(shares.values())) == 1
+            self._news[name, finer] = float(each[0]) if same else np.repeat(each, list(map(len, level.parts)))
         return self._news[name, finer]
 
     def _extents(self, name: str) -> np.ndarray:
