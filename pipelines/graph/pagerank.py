@@ -2,8 +2,8 @@
 
 x = (1 - d) r + d (P' x + m r): r the reset vector of sum 1, P the row-normalised adjacency, m the mass on nodes without edges, d
 the probability of following an edge (HippoRAG: 0.5; MemGAS: 0.1). `exact` is the power iteration, its error at most 2 d^t after t
-steps of 2 (nodes + edges) each. `near` solves a small graph by conjugate gradients, which need ten products where the power
-iteration needs fifty: 2 ms for 22,000 nodes and 62,000 edges, 6 ms for 60,000 and 150,000. In a large one it is the forward push
+steps of 2 (nodes + edges) each. `near` solves a small graph by conjugate gradients, in ten products where the power iteration
+takes more than fifty: 4 to 8 ms for 60,000 nodes and 150,000 edges (`engraph bench graph`). In a large one it is the forward push
 of Andersen, Chung and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is
 more than `eps` per edge. What is left then is spread so thin that it has forgotten where it came from: the steps it would still
 take are replaced by their limit, the share of each node in the weights of its component. Those that come out best take one of
