@@ -13,15 +13,13 @@ from jobs.run import Run
 from jobs.store import database, snapshots
 from jobs.store.views import connect, row_counts, scalar
 from jobs.write_duckdb import write_duckdb
-from pipelines.ann.exact import scan_blocks
-from pipelines.ann.source import VectorSource
+from pipelines.ann.check import recall_at_10
 from pipelines.lifecycle.retention import POLICY
 from pipelines.recall import Query, Recall
 from schemas.errors import GateFailed, UsageError
 from schemas.manifest import Erasure, Gate, Snapshot
 
 ANN_TARGET = 0.95
-GATE_ROWS = 16_384  # vectors compared at a time: 25 MB of 384 dimensions
 GOLDEN = "golden.jsonl"
 GOLDEN_TOLERANCE = 0.01
 
@@ -148,25 +146,14 @@ def _ann_recall(run: Run, index: dict[str, str]) -> list[Gate]:
         for granularity in shard.ranges:
             dense = shard.ann(granularity)
             if dense is not None:
-                value = _recall_at_10(shard, granularity, dense)
+                ((start, end),) = shard.slices(granularity, None)
+                value = recall_at_10(dense, shard.vectors[start:end], start)
                 name = f"ANN recall@10 of {granularity} in {shard_id.split('/')[1]}"
                 detail = f"{value:.3f}, wanted {ANN_TARGET - 0.02}"
                 gates.append(
                     Gate(name=name, passed=value >= ANN_TARGET - 0.02, value=value, threshold=ANN_TARGET, detail=detail)
                 )
     return gates
-
-
-def _recall_at_10(shard, granularity: str, dense) -> float:
-    ((start, end),) = shard.slices(granularity, None)
-    rows = np.linspace(start, end - 1, 200).astype(int)
-    noise = np.random.default_rng(0).standard_normal((200, shard.vectors.shape[1])).astype(np.float32)
-    queries = np.asarray(shard.vectors[rows]) + 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    keys, _ = dense.search(queries, 10)
-    blocks = VectorSource(shard.vectors[start:end]).blocks(GATE_ROWS)
-    exact, _ = scan_blocks(blocks, "ip", np.ascontiguousarray(queries), 10)
-    found = sum(len(set(a) & set(e + start)) for a, e in zip(keys, exact, strict=True))
-    return found / keys.size
 
 
 def _golden(run: Run, parent: Snapshot | None, index: dict[str, str], encode) -> list[Gate]:

@@ -42,7 +42,8 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        return self.fusion >= self.best
+        """Whether the fusion is at least as good; equal means differ by how their parts were summed up."""
+        return self.fusion > self.best - 1e-9
 
 
 ByCategory = Mapping[str, Mapping[str, float]]

@@ -22,7 +22,8 @@ _UNIFY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "
 
 def normal_form(surface: str, *, term: bool = False) -> str:
     """The normal form of `surface`; with `term` its last word in the singular. May be empty."""
-    text = unicodedata.normalize("NFKC", surface).translate(_UNIFY).casefold()
+    plain = surface.isascii()  # such a text is its own NFKC
+    text = (surface if plain else unicodedata.normalize("NFKC", surface).translate(_UNIFY)).casefold()
     text = _strip_marks(" ".join(text.split()))
     text = _DETERMINERS.sub("", text)
     text = _strip_marks(_POSSESSIVE.sub("", text))
@@ -37,6 +38,8 @@ def in_singular(normal: str) -> str:
 
 def _strip_marks(text: str) -> str:
     """Without punctuation, symbols, spaces or control characters at either end."""
+    if text and text[0].isalnum() and text[-1].isalnum():
+        return text
     start, end = 0, len(text)
     while start < end and not _carries_meaning(text[start]):
         start += 1

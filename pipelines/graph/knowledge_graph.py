@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -191,7 +192,13 @@ class KnowledgeGraph:
     def _namespace_of(self, node: int) -> str:
         return self._names[int(np.searchsorted(self._firsts, node, "right")) - 1]
 
-    def rank(
+    def rank(self, seeds: Seeds, rows: np.ndarray, cosines: np.ndarray, **how: Any) -> Ranked:
+        """`masses`, best first; of equal ones the lower row."""
+        reached, scores = self.masses(seeds, rows, cosines, **how)
+        order = np.lexsort((reached, -scores))
+        return reached[order], scores[order]
+
+    def masses(
         self,
         seeds: Seeds,
         rows: np.ndarray,
@@ -202,8 +209,8 @@ class KnowledgeGraph:
         weigh: Callable[[np.ndarray], np.ndarray] | None = None,
         params: SeedParams | None = None,
     ) -> Ranked:
-        """(rows of the shard, scores), best first: PageRank of passages and rounds, seeded by `seeds` and by the passages or
-        rounds nearest to the question, `rows` with their `cosines`.
+        """(rows of the shard, scores): PageRank of passages and rounds, seeded by `seeds` and by the passages or rounds nearest to
+        the question, `rows` with their `cosines`.
 
         Rows that are no nodes count for nothing. `weigh` turns cosines into reset weights that are used as they are beside those
         of the seeds (`published_weights`); by default both are shares of one. Nothing to seed from gives nothing.
@@ -212,9 +219,8 @@ class KnowledgeGraph:
         found = [self._walk(namespace, *part, damping, exact) for namespace, part in reset.items()]
         if not found:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        ranked, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.lexsort((ranked, -scores))
-        return ranked[order], scores[order]
+        reached, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return reached, scores
 
     def _reset(self, seeds: Seeds, rows, cosines, weigh, params: SeedParams) -> dict[str, Ranked]:
         """(nodes, weights) of the `WALKED` namespaces with most weight; the sum over all namespaces is 1."""

@@ -2,24 +2,23 @@
 
 x = (1 - d) r + d (P' x + m r): r the reset vector of sum 1, P the row-normalised adjacency, m the mass on nodes without edges, d
 the probability of following an edge (HippoRAG: 0.5; MemGAS: 0.1). `exact` is the power iteration, its error at most 2 d^t after t
-steps of 2 (nodes + edges) each. `near` solves a small graph by conjugate gradients, in ten products where the power iteration
-takes more than fifty: 4 to 8 ms for 60,000 nodes and 150,000 edges (`engraph bench graph`). In a large one it is the forward push
-of Andersen, Chung and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is
-more than `eps` per edge. What is left then is spread so thin that it has forgotten where it came from: the steps it would still
-take are replaced by their limit, the share of each node in the weights of its component. Those that come out best take one of
-these steps as it is. Without the first the hubs, which live on many small sums, come out 10 to 20 % low, without the second their
-order is not sure. 100,000 nodes and 1,000,000 edges: 2 to 4 ms, top 50 as the exact ones to 0.99 and more (`engraph bench graph`).
+steps of 2 (nodes + edges) each. `near` solves a small graph (`solver`). In a large one it is the forward push of Andersen, Chung
+and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is more than `eps`
+per edge. What is left then is spread so thin that it has forgotten where it came from: the steps it would still take are replaced
+by their limit, the share of each node in the weights of its component. Those that come out best take one of these steps as it is.
+Without the first the hubs, which live on many small sums, come out 10 to 20 % low, without the second their order is not sure. 100,000 nodes and 1,000,000 edges: 2 to 4 ms, top 50 as the exact ones to 0.99 and more (`engraph bench graph`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, cg
+
+from pipelines.graph.solver import System, system_of
 
 STEPS = 1000
 ROUNDS = 64
@@ -27,8 +26,7 @@ EPS = 4e-6
 REST = 1e-3  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
 BEST = 64  # of the others one in as many does
-WHOLE = 400_000  # weights of a graph that is solved whole: a product with all of them takes half a millisecond
-TOLERANCE = 1e-3  # of the reset, in what is left unsolved
+WHOLE = 800_000  # weights of a graph that is solved whole: a product with all of them takes half a millisecond
 SMALL = 100_000  # edges that a product goes through while rows are being picked
 MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
 
@@ -56,6 +54,16 @@ class Adjacency:
         count, label = connected_components(self.matrix, directed=False)
         total = np.bincount(label, self.strength, count)
         return label, np.divide(1.0, total, out=np.zeros(count, np.float32), where=total > 0)
+
+    @cached_property
+    def _systems(self) -> dict[float, System]:
+        return {}
+
+    def system(self, damping: float) -> System:
+        """Its equations, made once for each damping."""
+        if damping not in self._systems:
+            self._systems[damping] = system_of(self.matrix, self.strength, damping)
+        return self._systems[damping]
 
     def __len__(self) -> int:
         return len(self.strength)
@@ -115,26 +123,13 @@ def _likely_best(x: np.ndarray) -> np.ndarray:
     return np.flatnonzero(x >= np.partition(sample, place)[place])
 
 
-def _solved(graph: Adjacency, seeds: np.ndarray, start: np.ndarray, damping: float) -> np.ndarray:
-    """By conjugate gradients: with x = D y, D the strengths, (D - damping A) y = (1 - damping) reset is symmetric and positive."""
-    d, nodes = np.float32(damping), len(graph)
-    strength = np.where(graph.strength > 0, graph.strength, np.float32(1.0))
-    inverse, reset = 1 / strength, np.zeros(nodes, np.float32)
-    reset[seeds] = (1 - d) * start
-    operator = partial(LinearOperator, (nodes, nodes), dtype=np.float32)
-    system = operator(matvec=lambda y: strength * y - d * (graph.matrix @ y))
-    y, _ = cg(system, reset, rtol=TOLERANCE, maxiter=ROUNDS, M=operator(matvec=lambda y: inverse * y))
-    x = (strength * y).clip(min=0.0)
-    return x / x.sum()
-
-
 def near(
     graph: Adjacency, seeds: np.ndarray, weights: np.ndarray, damping: float = 0.5, eps: float = EPS
 ) -> np.ndarray:
     """Nearly `exact` of distinct `seeds` with `weights` (0 elsewhere), f32; exact where the mass is, 0 where none can come by."""
     start = _distribution(weights).astype(np.float32)
     if graph.matrix.nnz <= WHOLE:
-        return _solved(graph, seeds, start, damping)
+        return graph.system(damping).solve(np.asarray(seeds), start)
     least = np.float32(eps) * graph.degree
     held, x = np.zeros((2, len(graph)), np.float32)
     held[seeds] = start

@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.graph.seeds import Seeds
 from pipelines.recall.scope import Level, Part, Scope
 
-NEAREST = 200
+NEAREST = 20  # twice as many as seed a walk
 REACHED = 1e-3  # of an even share; without a bound the spread of the logs would hang on how far the tail of a walk is computed
 
 
@@ -37,9 +37,9 @@ class GraphChannel:
             if id(part.shard) not in self.seeds or part.granularity != "passage":
                 continue
             rows, near = self._nearest(part)
-            ranked, found = part.shard.graph.rank(self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
-            inside = (ranked >= part.start) & (ranked < part.end)
-            mass[offset + ranked[inside] - part.start] = found[inside]
+            reached, found = part.shard.graph.masses(self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
+            inside = (reached >= part.start) & (reached < part.end)
+            mass[offset + reached[inside] - part.start] = found[inside]
         if not mass.any():
             return None
         passages = np.concatenate([np.full(len(p), p.granularity == "passage") for p in self.level.parts])
