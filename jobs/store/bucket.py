@@ -26,6 +26,7 @@ REQUEST = {"connect_timeout": 4, "read_timeout": 15, "retries": {"mode": "standa
 BROKEN_BODIES = (
     2  # how often s3fs itself tries again, on top of REQUEST: an answer that broke off, or a server's silence
 )
+ONE_REQUEST = {"max_concurrency": 1}  # for a whole object; s3fs asks for its size first otherwise
 CONFLICTS = 5
 WITHOUT_KEY = ("ListObjectsV2", "HeadBucket", "PutObject", "CreateMultipartUpload")  # "not found" is the bucket here
 REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301")
@@ -92,9 +93,9 @@ def swap(fs: AbstractFileSystem, path: str, old: bytes, new: bytes) -> bool:
         etag = fs.info(path)[
             "ETag"
         ]  # before the bytes: if they change in between, the tag is out of date and the write refused
-        if fs.cat_file(path, max_concurrency=1) != old:
+        if fs.cat_file(path, **ONE_REQUEST) != old:
             return False
-        return _put(fs, path, new, IfMatch=etag) or fs.cat_file(path, max_concurrency=1) == new
+        return _put(fs, path, new, IfMatch=etag) or fs.cat_file(path, **ONE_REQUEST) == new
     except FileNotFoundError:
         return False
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from jobs.store import bucket
+from jobs.store.immutable_files import ImmutableFiles
 from schemas.errors import StoreError
 from schemas.manifest import Fileset, Manifest, Shard
 from schemas.tables import TABLES
@@ -47,6 +48,8 @@ class Lake:
         self.on_s3 = bucket.is_s3(self.fs)
         self.url = self.root if self.local else self.fs.unstrip_protocol(self.root)
         self._files: dict[str, list[str]] = {}
+        self._sizes: dict[str, int] = {}
+        self.immutable = self.fs if self.local else ImmutableFiles(self.fs, self._sizes)
 
     def __reduce__(self) -> tuple[type[Lake], tuple[str]]:
         return Lake, (self.url,)
@@ -83,10 +86,9 @@ class Lake:
 
     def find_bytes(self, name: str) -> bytes | None:
         """A file's bytes, or None where there is no such file."""
-        one_request = {"max_concurrency": 1} if self.on_s3 else {}  # s3fs asks for the size first otherwise
         try:
             with self._asking():
-                return self.fs.cat_file(self.path(name), **one_request)
+                return self.fs.cat_file(self.path(name), **(bucket.ONE_REQUEST if self.on_s3 else {}))
         except FileNotFoundError:
             return None
 
@@ -201,7 +203,7 @@ class Lake:
     def size(self) -> int:
         """Bytes of all files of the store."""
         with self._asking():
-            return int(self.fs.du(self.root))
+            return sum(int(found["size"] or 0) for found in self.fs.find(self.root, detail=True).values())
 
     # -- filesets ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +211,8 @@ class Lake:
         return Manifest.model_validate_json(self.read_bytes(f"{fileset.folder}/manifest.json"))
 
     def complete(self, fileset: Fileset) -> bool:
-        return self.exists(f"{fileset.folder}/manifest.json")
+        name = f"{fileset.folder}/manifest.json"
+        return self.exists(name) if self.local else self.find_bytes(name) is not None  # one request for two
 
     def shard_mark(self, fileset: Fileset, number: int, of: int) -> Shard | None:
         found = self.find_bytes(f"{fileset.folder}/part-{number:05d}-of-{of:05d}.json")
@@ -270,7 +273,9 @@ class Lake:
         for fileset in filesets:
             if fileset.folder not in self._files:
                 shards = self.manifest(fileset).shards
-                self._files[fileset.folder] = [self.path(f"{fileset.folder}/{s.file}") for s in shards if s.file]
+                sizes = {self.path(f"{fileset.folder}/{s.file}"): s.bytes for s in shards if s.file}
+                self._files[fileset.folder] = list(sizes)
+                self._sizes |= sizes
             found += self._files[fileset.folder]
         return found
 

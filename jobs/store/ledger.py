@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from jobs.store.immutable_files import ImmutableFiles
 from jobs.store.lake import Lake, to_parquet
 from schemas.tables import TABLES
 
@@ -52,7 +53,7 @@ def dataset(lake: Lake, table: str) -> ds.Dataset:
     paths = files(lake, table)
     if not paths:
         return ds.dataset(TABLES[table].empty())
-    return ds.dataset(paths, schema=TABLES[table].schema, format="parquet", filesystem=lake.fs)
+    return _dataset(lake, table, paths)
 
 
 def drop(lake: Lake, table: str, gone: Callable[[dict], bool]) -> int:
@@ -70,7 +71,12 @@ def drop(lake: Lake, table: str, gone: Callable[[dict], bool]) -> int:
 def _read(lake: Lake, table: str, paths: list[str]) -> pa.Table:
     if not paths:
         return TABLES[table].empty()
-    return ds.dataset(paths, schema=TABLES[table].schema, format="parquet", filesystem=lake.fs).to_table()
+    return _dataset(lake, table, paths).to_table()
+
+
+def _dataset(lake: Lake, table: str, paths: list[str]) -> ds.Dataset:
+    fs = lake.fs if lake.local else ImmutableFiles(lake.fs)  # of this reading: `drop` may write them anew
+    return ds.dataset(paths, schema=TABLES[table].schema, format="parquet", filesystem=fs)
 
 
 @dataclass

@@ -52,10 +52,13 @@ def connect(lake: Lake, catalogue: Catalogue) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the views of one snapshot and of the ledger, over their Parquet files."""
     con = _in_memory()
     if not lake.local:
-        con.register_filesystem(lake.fs)
+        con.register_filesystem(lake.immutable)
     for name, table in TABLES.items():
-        files = ledger.files(lake, name) if table.ledger else lake.files(catalogue.select(name))
-        _base_view(con, lake, name, files)
+        if table.ledger:
+            con.register(f"{name}_rows", ledger.dataset(lake, name))
+            con.execute(f"CREATE VIEW {name} AS SELECT * FROM {name}_rows")
+        else:
+            _base_view(con, lake, name, lake.files(catalogue.select(name)))
     con.execute(f"CREATE VIEW ended AS {ENDED}")
     for name, sql in CURRENT.items():
         con.execute(f"CREATE VIEW {name} AS {sql.format(units='memory_units')}")
@@ -98,15 +101,12 @@ def seal(con: duckdb.DuckDBPyConnection) -> None:
 
 def _base_view(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, files: list[str]) -> None:
     view = f"{name}_all" if name in CURRENT else name
-    if not files or TABLES[name].ledger:
-        con.register(f"{name}_none", TABLES[name].empty())
-        source = f"{name}_none"
     if files:
         paths = files if lake.local else [lake.fs.unstrip_protocol(f) for f in files]
         source = f"read_parquet({_literal(paths)}, hive_partitioning = false)"  # the files hold all columns
-        if TABLES[name].ledger:  # but a ledger is never rewritten: its older files lack columns that came later
-            rows = source.replace("= false", "= false, union_by_name = true")
-            source = f"(SELECT * FROM {name}_none UNION ALL BY NAME SELECT * FROM {rows})"
+    else:
+        con.register(f"{name}_none", TABLES[name].empty())
+        source = f"{name}_none"
     newest = f" QUALIFY row_number() OVER (PARTITION BY {NEWEST[name]} ORDER BY day DESC) = 1" if name in NEWEST else ""
     con.execute(f"CREATE VIEW {view} AS SELECT * FROM {source}{newest}")
 

@@ -6,7 +6,8 @@ steps of 2 (nodes + edges) each. `near` solves a small graph (`solver`). In a la
 and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is more than `eps`
 per edge. What is left then is spread so thin that it has forgotten where it came from: the steps it would still take are replaced
 by their limit, the share of each node in the weights of its component. Those that come out best take one of these steps as it is.
-Without the first the hubs, which live on many small sums, come out 10 to 20 % low, without the second their order is not sure. 100,000 nodes and 1,000,000 edges: 2 to 4 ms, top 50 as the exact ones to 0.99 and more (`engraph bench graph`).
+Without the first the hubs, which live on many small sums, come out 10 to 20 % low, without the second their order is not sure.
+100,000 nodes and 1,000,000 edges: 2 to 4 ms, top 50 as the exact ones to 0.99 and more (`engraph bench graph`).
 """
 
 from __future__ import annotations

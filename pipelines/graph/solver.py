@@ -1,10 +1,9 @@
 """Personalized PageRank of a graph that is small enough to be solved whole.
 
-With x = D y, D the strengths, (D - d A) y = (1 - d) r is symmetric and positive definite. Most entities of a corpus are named in one
-to three passages: nodes of so few edges, no two of them neighbours, are eliminated once for all questions. One with a single edge
-vanishes, one with two becomes an edge between its neighbours; what is left has a third of the nodes and half of the weights, and
-is nearer to the identity. That is solved by conjugate gradients (Jacobi), and the others follow from their neighbours. A graph of 60,000
-nodes and 150,000 edges: 2 to 3 ms a question (`engraph bench graph`), eliminating takes 30 ms.
+With x = D y, D the strengths, (D - d A) y = (1 - d) r is symmetric and positive definite. Most entities of a corpus are named in
+one to three passages: nodes of so few edges, no two of them neighbours, are eliminated once for all questions. One with a single
+edge vanishes, one with two becomes an edge between its neighbours; what is left has a third of the nodes and half of the weights,
+and is nearer to the identity. That is solved by conjugate gradients (Jacobi), and the others follow from their neighbours.
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ TOLERANCE = 5e-4  # of the right-hand side, in what is left unsolved
 
 @dataclass(frozen=True)
 class System:
-    """The equations of a graph for one damping d, f32. `few` are the eliminated nodes, `kept` the others, `strength` that of all nodes
-    (1 for those without edges), `across` the weights from `few` to `kept`. `matrix` and `diagonal` are what is left: the solution
-    of (diagonal - matrix) y = b."""
+    """The equations of a graph for one damping d, f32. `few` are the eliminated nodes, `kept` the others, `strength` that of all
+    nodes (1 for those without edges), `across` the weights from `few` to `kept`. What is left is (diagonal - matrix) y = b."""
 
     damping: np.float32
     strength: np.ndarray

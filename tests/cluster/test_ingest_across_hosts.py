@@ -83,6 +83,7 @@ def _when(store: Path, pattern: str, act, ended: threading.Event, log: list) -> 
         time.sleep(0.02)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("first_mark", ["lake/embeddings/**/part-*.json"])
 def test_an_ingest_goes_on_without_the_host_that_was_cut_off(make_hosts, corpus, by_one_machine, tmp_path, first_mark):
     hosts, store = make_hosts(3), tmp_path / "store"
