@@ -63,7 +63,8 @@ def windows_of(token_ids: Sequence[np.ndarray], room: int) -> Windows:
 def batches_of(lengths: Sequence[int], budget: int) -> list[range]:
     """Consecutive ranges over `lengths` (descending), each of windows of one length and at most `budget` tokens, or one window.
 
-    Without padding a window has the same bits whatever it shares a batch with, in bf16 too; padding moved cosines by up to 0.002.
+    Without padding a window has the same bits whatever it shares a batch with, in bf16 too (but for AMX, see `encoder`); padding
+    moved cosines by up to 0.002.
     So which day a text was first embedded on, and beside what, changes nothing that rests on its vector.
     """
     batches, start = [], 0

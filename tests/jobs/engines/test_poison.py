@@ -105,6 +105,7 @@ def rows_in(run: Run, table: str) -> list[dict]:
     return run.lake.read(table, run.catalogue.select(table)).to_pylist()
 
 
+@pytest.mark.parametrize("other_processes", ["spark", pytest.param("ray", marks=pytest.mark.soak)], indirect=True)
 def test_a_conversation_that_kills_its_process_is_refused_by_name_and_the_rest_is_there(other_processes, tmp_path):
     compute = Deadly(always=frozenset({"c"}), folder=str(tmp_path))
     run = made(other_processes, Lake(tmp_path / "store"), compute, [("a", "b", "c", "d", "e"), ("f", "g")])
