@@ -162,10 +162,8 @@ def _differences(a, b) -> dict[str, dict]:
 def _verdicts(found: list) -> list:
     from pipelines.evaluation.ablation import ALONE, verdicts
 
-    fusion = found[0][1]
-    alone = {name: {"all": result.metrics} | result.by_category for name, result in found if name.startswith(ALONE)}
-    counts = {"all": fusion.n} | fusion.n_by_category
-    return verdicts({"all": fusion.metrics} | fusion.by_category, alone, list(JUDGED), counts)
+    alone = {name: result.scores for name, result in found if name.startswith(ALONE)}
+    return verdicts(found[0][1].scores, alone, JUDGED)
 
 
 def _show(found: list, ablate: bool, compare: str | None, folds: str | None) -> None:
@@ -209,10 +207,12 @@ def _show_differences(console, found: list) -> None:
 
 
 def _show_verdicts(console, found: list) -> None:
-    table = Table("category", "n", "metric", "fusion", "best channel", "", "", box=None, pad_edge=False)
+    head = ("category", "n", "metric", "fusion", "best channel", "", "95 % interval of the difference", "")
+    table = Table(*head, box=None, pad_edge=False)
     for v in _verdicts(found):
         worse = "" if v.holds else "fusion is worse"
-        table.add_row(v.category, str(v.n), v.metric, f"{v.fusion:.3f}", v.channel, f"{v.best:.3f}", worse)
+        bounds = f"{v.low:+.3f} to {v.high:+.3f}"
+        table.add_row(v.category, str(v.n), v.metric, f"{v.fusion:.3f}", v.channel, f"{v.best:.3f}", bounds, worse)
     console.print(table)
 
 

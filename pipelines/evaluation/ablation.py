@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipelines.evaluation.score import Scores, compare
 from pipelines.recall import RecallParams
 
+ALL = "all"
 FUSION = "recall"
 ALONE, WITHOUT = "only ", "without "
 
@@ -31,7 +33,11 @@ def _channels(params: RecallParams) -> list[str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The fusion against the best single channel, for one metric in one category (or all) of `n` questions."""
+    """The fusion against the best single channel, for one metric in one category (or all) of `n` questions.
+
+    `low` and `high` are the 95 % interval of fusion - best, from resampling questions. It says what a handful of questions can
+    tell: the best of a dozen channels is chosen by the same questions.
+    """
 
     category: str
     n: int
@@ -39,6 +45,8 @@ class Verdict:
     fusion: float
     channel: str
     best: float
+    low: float
+    high: float
 
     @property
     def holds(self) -> bool:
@@ -46,21 +54,23 @@ class Verdict:
         return self.fusion > self.best - 1e-9
 
 
-ByCategory = Mapping[str, Mapping[str, float]]
+def verdicts(fusion: Sequence[Scores], alone: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> list[Verdict]:
+    """One verdict per category and metric, `all` first: the fusion's scores against those of each channel alone, by name."""
+    return [verdict for scores in fusion for verdict in _verdicts(scores, alone, metrics)]
 
 
-def verdicts(
-    fusion: ByCategory, alone: Mapping[str, ByCategory], metrics: list[str], n: Mapping[str, int]
-) -> list[Verdict]:
-    """One verdict per category and metric: `fusion` category -> metric -> value, `alone` the same for each channel alone, `n`
-    category -> number of questions."""
-    found = []
-    for category, values in fusion.items():
-        for metric in metrics:
-            scores = {name: v[category][metric] for name, v in alone.items() if metric in v.get(category, {})}
-            if metric in values and scores:
-                best = max(scores, key=lambda name: scores[name])
-                found.append(
-                    Verdict(category, n[category], metric, values[metric], best.removeprefix(ALONE), scores[best])
-                )
-    return found
+def _verdicts(fusion: Scores, alone: Mapping[str, Sequence[Scores]], metrics: Sequence[str]) -> Iterator[Verdict]:
+    for category in (None, *sorted(fusion.by_category)):
+        mine = _means(fusion, category)
+        for metric in (m for m in metrics if m in mine):
+            rivals = {name: s for name, scores in alone.items() for s in scores if metric in _means(s, category)}
+            if not rivals:
+                continue
+            best = max(rivals, key=lambda name: _means(rivals[name], category)[metric])
+            row = compare(rivals[best], fusion, category=category, only=metric).to_pylist()[0]
+            channel = best.removeprefix(ALONE)
+            yield Verdict(category or ALL, row["n"], metric, row["b"], channel, row["a"], row["low"], row["high"])
+
+
+def _means(scores: Scores, category: str | None) -> Mapping[str, float]:
+    return scores.metrics if category is None else scores.by_category.get(category, {})

@@ -86,15 +86,25 @@ def score(
     return _summarise(asked, columns, seed, resamples)
 
 
-def compare(a: Scores, b: Scores, *, seed: int = 0, resamples: int = 1000) -> pa.Table:
-    """Paired comparison over the questions and metrics that both have: metric, n, a, b, difference, low, high.
+def compare(
+    a: Scores,
+    b: Scores,
+    *,
+    category: str | None = None,
+    only: str | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> pa.Table:
+    """Paired comparison over the questions and metrics that both have, of one category or all, of one metric or all: metric, n,
+    a, b, difference, low, high.
 
     `difference` is b - a; its 95 % interval comes from resampling questions, so what is hard for both cancels out. An
     interval that leaves out 0 is a difference beyond chance. Raises UsageError when no question is shared.
     """
     position = {query_id: i for i, query_id in enumerate(b.per_question["query_id"].to_pylist())}
-    shared = [(i, position[q]) for i, q in enumerate(a.per_question["query_id"].to_pylist()) if q in position]
-    names = [name for name in a.metrics if name in b.metrics]
+    asked = zip(a.per_question["query_id"].to_pylist(), a.per_question["category"].to_pylist(), strict=True)
+    shared = [(i, position[q]) for i, (q, c) in enumerate(asked) if q in position and category in (None, c)]
+    names = [name for name in a.metrics if name in b.metrics and only in (None, name)]
     if not shared or not names:
         raise UsageError("the two results share no question or no metric: score both on the same labelled set")
     rows = np.array(shared)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation import Question, Ranked, score
-from pipelines.evaluation.ablation import ALONE, WITHOUT, ablations, verdicts
+from pipelines.evaluation.ablation import ALONE, WITHOUT, Verdict, ablations, verdicts
+from pipelines.evaluation.score import Scores
 from pipelines.evaluation.spread import part_of, spread
 from pipelines.recall import RecallParams
 from schemas.errors import UsageError
@@ -46,14 +47,28 @@ def test_an_ablation_has_each_channel_alone_and_the_fusion_without_it():
     assert params not in found.values()
 
 
-def test_the_verdict_names_the_best_channel_of_each_category():
-    fusion = {"all": {"recall@10": 0.7}, "temporal": {"recall@10": 0.5}}
+def scores_of(*found: float) -> Scores:
+    """Of questions with one gold turn each, half of them temporal: found at once for 1, not at all for 0."""
+    kinds = ["temporal", "single-hop"] * (len(found) // 2)
+    questions = [Question(f"q{i}", "?", "n", (f"gold-{i}",), (), kind) for i, kind in enumerate(kinds)]
+    ranked = {f"q{i}": Ranked(refs=[(f"gold-{i}",)] if hit else []) for i, hit in enumerate(found)}
+    return score(questions, ranked)
+
+
+def test_the_verdict_names_the_best_channel_of_each_category_and_how_sure_that_is():
+    fusion = scores_of(1, 1, 0, 1, 0, 1)
     alone = {
-        f"{ALONE}dense:leaf": {"all": {"recall@10": 0.6}, "temporal": {"recall@10": 0.4}},
-        f"{ALONE}lexical:leaf": {"all": {"recall@10": 0.5}, "temporal": {"recall@10": 0.6}},
+        f"{ALONE}dense:leaf": [scores_of(0, 1, 0, 1, 0, 0)],
+        f"{ALONE}lexical:leaf": [scores_of(1, 0, 1, 0, 0, 0)],
     }
-    found = verdicts(fusion, alone, ["recall@10", "mrr"], dict.fromkeys(fusion, 3))
-    assert [(v.category, v.channel, v.best, v.holds) for v in found] == [
-        ("all", "dense:leaf", 0.6, True),
-        ("temporal", "lexical:leaf", 0.6, False),
-    ]
+    whole, one, temporal = verdicts([fusion], alone, ["recall@10", "no metric"])
+    assert (whole.category, whole.n, whole.fusion, whole.best, whole.holds) == ("all", 6, 4 / 6, 2 / 6, True)
+    assert (one.category, one.n, one.channel, one.fusion, one.best) == ("single-hop", 3, "dense:leaf", 1.0, 2 / 3)
+    assert (temporal.channel, temporal.fusion, temporal.best) == ("lexical:leaf", 1 / 3, 2 / 3)
+    assert not temporal.holds and temporal.low == -1.0 and temporal.high == 0.0
+    assert whole.low < whole.fusion - whole.best < whole.high
+
+
+def test_equal_means_are_as_good_whatever_the_order_they_were_summed_in():
+    assert Verdict("all", 3, "recall@10", 0.1 + 0.2, "graph", 0.3, 0.0, 0.0).holds
+    assert Verdict("all", 3, "recall@10", 0.3, "graph", 0.1 + 0.2, 0.0, 0.0).holds
