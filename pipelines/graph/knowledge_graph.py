@@ -2,9 +2,9 @@
 
 HippoRAG 2 (arXiv 2502.14802) with a choice of what names an entity: the entities whose normal form the question contains, found by
 a look-up of every run of its words, and, where triples have vectors, the phrases of the facts nearest to the question, weighted by
-node specificity. Passages seed by their cosines. Namespaces are parts of the graph without an edge between them, so that each that
-has a seed is walked by itself and takes its share of the mass. Cost: a look-up of some hundred hashes, one product with the facts'
-vectors, and `pagerank.near`: a few milliseconds whatever the size of the graph. Opening maps files and reads one JSON.
+node specificity. Passages seed by how near they are. Namespaces are parts of the graph without an edge between them, so that each
+that has a seed is walked by itself and takes its share of the mass. Cost: a look-up of some hundred hashes, one product with the
+facts' vectors, and `pagerank.near`: a few milliseconds whatever the size of the graph. Opening maps files and reads one JSON.
 """
 
 from __future__ import annotations
@@ -38,26 +38,28 @@ Ranked = tuple[np.ndarray, np.ndarray]
 @dataclass(frozen=True)
 class SeedParams:
     """How a question seeds the walk. `entities` is the share of the mass that goes to entities, the rest goes to passages.
-    What the question does not write as a name (`performer`) weighs `terms` of what it does, the ends of facts near to it `told`."""
+    What the question does not write as a name (`performer`) weighs `terms` of what it does, the ends of facts near to it `told`.
+    The `passages` nearest ones seed by a softmax of cosine + `words` x share of the question's words, at `temperature`."""
 
     entities: float = 0.6
     terms: float = 0.02
     told: float = 0.02
     passages: int = 10
-    temperature: float = 0.03
+    words: float = 0.25
+    temperature: float = 0.02
     facts: int = 5
     phrases: int = 5
 
 
-def soft_weights(cosines: np.ndarray, params: SeedParams | None = None) -> np.ndarray:
-    """Softmax over the best cosines, 0 for the others."""
+def soft_weights(nearness: np.ndarray, params: SeedParams | None = None) -> np.ndarray:
+    """Softmax over the best, 0 for the others."""
     params = params or SeedParams()
-    if not len(cosines):
+    if not len(nearness):
         return np.zeros(0)
-    k = min(params.passages, len(cosines))
-    least = np.partition(cosines, len(cosines) - k)[len(cosines) - k]
-    weights = np.exp((np.asarray(cosines, np.float64) - float(cosines.max())) / params.temperature)
-    return np.where(cosines >= least, weights, 0.0) / weights[cosines >= least].sum()
+    k = min(params.passages, len(nearness))
+    least = np.partition(nearness, len(nearness) - k)[len(nearness) - k]
+    weights = np.exp((np.asarray(nearness, np.float64) - float(nearness.max())) / params.temperature)
+    return np.where(nearness >= least, weights, 0.0) / weights[nearness >= least].sum()
 
 
 def published_weights(cosines: np.ndarray) -> np.ndarray:
@@ -192,9 +194,9 @@ class KnowledgeGraph:
     def _namespace_of(self, node: int) -> str:
         return self._names[int(np.searchsorted(self._firsts, node, "right")) - 1]
 
-    def rank(self, seeds: Seeds, rows: np.ndarray, cosines: np.ndarray, **how: Any) -> Ranked:
+    def rank(self, seeds: Seeds, rows: np.ndarray, nearness: np.ndarray, **how: Any) -> Ranked:
         """`masses`, best first; of equal ones the lower row."""
-        reached, scores = self.masses(seeds, rows, cosines, **how)
+        reached, scores = self.masses(seeds, rows, nearness, **how)
         order = np.lexsort((reached, -scores))
         return reached[order], scores[order]
 
@@ -202,7 +204,7 @@ class KnowledgeGraph:
         self,
         seeds: Seeds,
         rows: np.ndarray,
-        cosines: np.ndarray,
+        nearness: np.ndarray,
         *,
         damping: float = DAMPING,
         exact: bool = False,
@@ -210,26 +212,26 @@ class KnowledgeGraph:
         params: SeedParams | None = None,
     ) -> Ranked:
         """(rows of the shard, scores): PageRank of passages and rounds, seeded by `seeds` and by the passages or rounds nearest to
-        the question, `rows` with their `cosines`.
+        the question, `rows` with their `nearness` (cosines, or cosines and words).
 
-        Rows that are no nodes count for nothing. `weigh` turns cosines into reset weights that are used as they are beside those
+        Rows that are no nodes count for nothing. `weigh` turns it into reset weights that are used as they are beside those
         of the seeds (`published_weights`); by default both are shares of one. Nothing to seed from gives nothing.
         """
-        reset = self._reset(seeds, rows, cosines, weigh, params or SeedParams())
+        reset = self._reset(seeds, rows, nearness, weigh, params or SeedParams())
         found = [self._walk(namespace, *part, damping, exact) for namespace, part in reset.items()]
         if not found:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         reached, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return reached, scores
 
-    def _reset(self, seeds: Seeds, rows, cosines, weigh, params: SeedParams) -> dict[str, Ranked]:
+    def _reset(self, seeds: Seeds, rows, nearness, weigh, params: SeedParams) -> dict[str, Ranked]:
         """(nodes, weights) of the `WALKED` namespaces with most weight; the sum over all namespaces is 1."""
-        rows, cosines = np.asarray(rows, np.int64), np.asarray(cosines, np.float64)
+        rows, nearness = np.asarray(rows, np.int64), np.asarray(nearness, np.float64)
         nodes = self._nodes_of(rows)
-        cosines, nodes = cosines[nodes >= 0], nodes[nodes >= 0]
-        dense = weigh(cosines) if weigh else soft_weights(cosines, params)
+        nearness, nodes = nearness[nodes >= 0], nodes[nodes >= 0]
+        dense = weigh(nearness) if weigh else soft_weights(nearness, params)
         named = np.array([s.weight for s in seeds.found])
-        if weigh is None and len(named) and dense.sum():
+        if weigh is None and named.sum() and dense.sum():
             named, dense = params.entities * named / named.sum(), (1 - params.entities) * dense
         nodes = np.concatenate([nodes, np.array([s.node for s in seeds.found], np.int64)])
         weights = np.concatenate([dense, named])
@@ -274,7 +276,7 @@ class KnowledgeGraph:
         row: int,
         seeds: Seeds,
         rows: np.ndarray | Sequence[int] = (),
-        cosines: np.ndarray | Sequence[float] = (),
+        nearness: np.ndarray | Sequence[float] = (),
         *,
         damping: float = DAMPING,
         most: int = 3,
@@ -283,7 +285,7 @@ class KnowledgeGraph:
         node = int(self._nodes_of(np.array([row]))[0])
         if node < 0:
             return []
-        reset = self._reset(seeds, np.asarray(rows), np.asarray(cosines), None, SeedParams())
+        reset = self._reset(seeds, np.asarray(rows), np.asarray(nearness), None, SeedParams())
         namespace = self._namespace_of(node)
         if namespace not in reset:
             return []

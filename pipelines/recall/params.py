@@ -38,7 +38,7 @@ class RecallParams:
 
     dense: dict[str, float] = field(default_factory=_dense)
     lexical: dict[str, float] = field(default_factory=_lexical)
-    graph: float = 7.5
+    graph: float = 6.5
     speaker: float = 1.8
     time: float = 4.5
     temperature: float = 0.1

@@ -110,7 +110,9 @@ class Level:
     def __init__(self, parts: list[Part], n_leaves: int) -> None:
         self.parts, self.n_leaves = parts, n_leaves
         self.offsets = np.cumsum([0, *map(len, parts)])
+        # one question asks several times; pairs, so that threads see both or none
         self._last_spread: tuple[np.ndarray | None, tuple[float, float]] = (None, (0.0, 0.0))
+        self._last_shares: tuple[str | None, np.ndarray] = (None, np.empty(0, np.float32))
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -176,10 +178,16 @@ class Level:
             mean, second = self._moments
             centre = float(mean @ vector)
             known = centre, float(np.sqrt(max(float(vector @ second @ vector) - centre * centre, 0.0)))
-            self._last_spread = (
-                vector,
-                known,
-            )  # one question asks several times; a pair, so that threads see both or none
+            self._last_spread = vector, known
+        return known
+
+    def shares(self, text: str) -> np.ndarray:
+        """Share of a question's words, by BM25, that each unit has."""
+        asked, known = self._last_shares
+        if asked != text:
+            found = self.words.shares(text)
+            known = found[0] if len(found) == 1 else np.concatenate(found)
+            self._last_shares = text, known
         return known
 
 
