@@ -10,6 +10,7 @@ import engraph
 from pipelines.recall import Query, RecallParams
 from pipelines.recall.candidates import candidate_leaves, overview
 from pipelines.recall.channels import Asked
+from pipelines.recall.graph_channel import GraphChannel
 from pipelines.recall.scope import Scope
 from pipelines.recall.times import read_time
 
@@ -69,6 +70,25 @@ def test_a_large_scope_looks_also_where_only_the_graph_leads(store):
     assert len(texts["with"]) == len(texts["without"]) == 5
     assert any("Epping Forest" in text for text in texts["with"]), texts
     assert not any("Epping Forest" in text for text in texts["without"]), texts
+
+
+def test_a_walk_begins_also_where_the_words_of_a_question_stand(store):
+    """The question's vector is as far from everything, so that its words alone lead to the town or to a loaf."""
+    _, path = store
+    with engraph.open(path) as opened:
+        known = opened.recall_with(None)
+        scope = Scope(known.shards, {"notes"})
+        level = scope.levels["window"]
+        vector = np.random.default_rng(0).standard_normal(known.shards[0].vectors.shape[1]).astype(np.float32)
+        vector /= np.linalg.norm(vector)
+        (part,) = level.parts
+        texts = [part.shard.units["text"][part.start + i].as_py() for i in range(len(level))]
+        best = {
+            words: texts[int(np.argmax(GraphChannel(scope, level, "", vector, level.shares(words)).scores()))]
+            for words in ("a town at the edge of the forest", "loaf number 3")
+        }
+    assert best["a town at the edge of the forest"] == CHINGFORD
+    assert best["loaf number 3"].startswith("Loaf number 3")
 
 
 def test_an_explained_hit_stands_in_the_timeline_of_what_the_question_names(store):
