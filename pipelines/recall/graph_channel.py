@@ -7,9 +7,11 @@ Where nothing in a scope links, the walk starts from passages alone and still sp
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from pipelines.graph.knowledge_graph import SeedParams
+from pipelines.graph.knowledge_graph import KnowledgeGraph, SeedParams, soft_weights
 from pipelines.graph.seeds import Seeds
 from pipelines.recall.scope import Level, Part, Scope
 
@@ -22,6 +24,26 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
     return np.arange(len(scores)) if len(scores) <= k else np.argpartition(-scores, k - 1)[:k]
 
 
+@dataclass
+class Start:
+    """Where a walk over the graph of one shard begins: its named seeds, and passages by row with how near they are to the question
+    and what they weigh. Weights of seeds and passages are shares of one over all shards of a scope."""
+
+    graph: KnowledgeGraph
+    seeds: Seeds
+    rows: np.ndarray
+    nearness: np.ndarray
+    weights: np.ndarray
+
+    def mass(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, what they hold of one over all shards)."""
+        total = sum(seed.weight for seed in self.seeds.found) + float(self.weights.sum())
+        if not total:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        rows, found = self.graph.masses(self.seeds, self.rows, self.weights, weigh=lambda weights: weights)
+        return rows, found * np.float32(total)
+
+
 class GraphChannel:
     """One question's walk over the graphs of a scope's shards."""
 
@@ -29,25 +51,45 @@ class GraphChannel:
         """`shares` of the question's words that the units of the level have."""
         self.level, self.vector, self.shares = level, vector, shares
         names = None if scope.namespaces is None else sorted(scope.namespaces)
-        self.seeds: dict[int, Seeds] = {}
-        for part in self._parts():
-            if id(part.shard) not in self.seeds:
-                self.seeds[id(part.shard)] = part.shard.graph.link(text, vector, names)  # type: ignore[union-attr]
-        self._near: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.starts: dict[int, Start] = {}
+        """By shard."""
+        for shard, parts in self._parts().items():
+            graph = parts[0][1].shard.graph
+            assert graph is not None
+            near = [self._nearest(part, first) for first, part in parts]
+            rows, nearness = (np.concatenate(found) for found in zip(*near, strict=True))
+            self.starts[shard] = Start(graph, graph.link(text, vector, names), rows, nearness, nearness)
+        self._share(SeedParams())
 
-    def _parts(self) -> list[Part]:
-        return [p for p in self.level.parts if p.granularity == "passage" and p.shard.graph is not None]
+    def _parts(self) -> dict[int, list[tuple[int, Part]]]:
+        """By shard the parts that are walked, each with the number of its first unit."""
+        found: dict[int, list[tuple[int, Part]]] = {}
+        for part, first in zip(self.level.parts, self.level.offsets.tolist(), strict=False):
+            if part.granularity == "passage" and part.shard.graph is not None:
+                found.setdefault(id(part.shard), []).append((first, part))
+        return found
+
+    def _share(self, params: SeedParams) -> None:
+        """Give seeds and passages their shares of one, so that a shard in which nothing is near gets next to nothing."""
+        starts = list(self.starts.values())
+        if not starts:
+            return
+        weights = soft_weights(np.concatenate([start.nearness for start in starts]), params)
+        named = sum(seed.weight for start in starts for seed in start.seeds.found)
+        of_named, of_passages = (params.entities, 1 - params.entities) if named and weights.any() else (1.0, 1.0)
+        ends = np.cumsum([len(start.rows) for start in starts])[:-1]
+        for start, own in zip(starts, np.split(weights, ends), strict=True):
+            seeds = (replace(seed, weight=of_named * seed.weight / named) for seed in start.seeds.found)
+            start.seeds, start.weights = Seeds(tuple(seeds) if named else ()), of_passages * own
 
     def scores(self) -> np.ndarray | None:
         """z-scores of the units of the level; None where nothing was reached."""
         mass = np.zeros(len(self.level), np.float32)
-        for part, offset in zip(self.level.parts, self.level.offsets, strict=False):
-            if id(part.shard) not in self.seeds or part.granularity != "passage":
-                continue
-            rows, near = self._nearest(part)
-            reached, found = part.shard.graph.masses(self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
-            inside = (reached >= part.start) & (reached < part.end)
-            mass[offset + reached[inside] - part.start] = found[inside]
+        for shard, parts in self._parts().items():
+            reached, found = self.starts[shard].mass()
+            for first, part in parts:
+                inside = (reached >= part.start) & (reached < part.end)
+                mass[first + reached[inside] - part.start] = found[inside]
         if not mass.any():
             return None
         passages = np.concatenate([np.full(len(p), p.granularity == "passage") for p in self.level.parts])
@@ -58,16 +100,13 @@ class GraphChannel:
             z[passages] = (logs - logs.mean()) / deviation
         return z
 
-    def _nearest(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, part: Part, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the passages nearest to the question by meaning and by words, and how near they are (`SeedParams.words`)."""
-        if part.start not in self._near:
-            first = int(self.level.offsets[self.level.parts.index(part)])
-            shares = self.shares[first : first + len(part)]
-            by_words = _best(shares, NEAREST)
-            rows = np.union1d(part.start + by_words[shares[by_words] > 0], self._by_meaning(part))
-            cosines = part.shard.vectors[rows] @ self.vector
-            self._near[part.start] = rows, cosines + np.float32(SeedParams().words) * shares[rows - part.start]
-        return self._near[part.start]
+        shares = self.shares[first : first + len(part)]
+        by_words = _best(shares, NEAREST)
+        rows = np.union1d(part.start + by_words[shares[by_words] > 0], self._by_meaning(part))
+        cosines = part.shard.vectors[rows] @ self.vector
+        return rows, cosines + np.float32(SeedParams().words) * shares[rows - part.start]
 
     def _by_meaning(self, part: Part) -> np.ndarray:
         index = part.shard.ann(part.granularity)
@@ -78,12 +117,10 @@ class GraphChannel:
 
     def notes(self) -> list[str]:
         """The names that the walk began from."""
-        names = list(dict.fromkeys(seed.name for seeds in self.seeds.values() for seed in seeds.found))
+        names = list(dict.fromkeys(seed.name for start in self.starts.values() for seed in start.seeds.found))
         return ["the walk over the graph begins at " + ", ".join(names[:5])] if names else []
 
     def explain(self, part: Part, row: int) -> list[str]:
         """In words, what brought a passage."""
-        if id(part.shard) not in self.seeds:
-            return []
-        rows, near = self._nearest(part)
-        return part.shard.graph.explain(row, self.seeds[id(part.shard)], rows, near)  # type: ignore[union-attr]
+        start = self.starts.get(id(part.shard))
+        return [] if start is None else start.graph.explain(row, start.seeds, start.rows, start.nearness)

@@ -72,23 +72,47 @@ def test_a_large_scope_looks_also_where_only_the_graph_leads(store):
     assert not any("Epping Forest" in text for text in texts["without"]), texts
 
 
-def test_a_walk_begins_also_where_the_words_of_a_question_stand(store):
-    """The question's vector is as far from everything, so that its words alone lead to the town or to a loaf."""
-    _, path = store
-    with engraph.open(path) as opened:
-        known = opened.recall_with(None)
-        scope = Scope(known.shards, {"notes"})
+@pytest.fixture(scope="module")
+def harbour(corpus_in, ingest, tmp_path_factory):
+    """A store of the same shape about other things, so that its rows have the same numbers."""
+    corpus = corpus_in(tmp_path_factory.mktemp("harbour") / "harbour")
+    for name, text in (
+        ("pier.txt", "The pier is a work of 1931 by Ada Holm. It was paid for by the fishermen."),
+        ("holm.txt", "Ada Holm was an engineer of bridges. She was born in Bergen."),
+        ("lighthouse.txt", "A white lighthouse stands at the end of the mole."),
+    ):
+        corpus.text(name, text)
+    for n in range(6):
+        corpus.text(f"net-{n}.txt", f"Net number {n} needs {n + 2} hours of mending before it is used.")
+    ingest(corpus.folder, store=corpus.folder.parent / "store")
+    return corpus.folder.parent / "store"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("a town at the edge of the forest", "Chingford is a town"),
+        ("a loaf before it is baked", "Loaf number"),
+        ("a white lighthouse at the mole", "A white lighthouse"),
+        ("a net before it is used", "Net number"),
+    ],
+)
+def test_a_walk_begins_also_where_the_words_of_a_question_stand(store, harbour, words, wanted):
+    """The question's vector is at right angles to all others, so that its words alone lead there, in whichever shard that is."""
+    with engraph.open(store[1]) as notes, engraph.open(harbour) as other:
+        shards = [*notes.recall_with(None).shards, *other.recall_with(None).shards]
+        scope = Scope(shards, None)
         level = scope.levels["window"]
-        vector = np.random.default_rng(0).standard_normal(known.shards[0].vectors.shape[1]).astype(np.float32)
-        vector /= np.linalg.norm(vector)
-        (part,) = level.parts
-        texts = [part.shard.units["text"][part.start + i].as_py() for i in range(len(level))]
-        best = {
-            words: texts[int(np.argmax(GraphChannel(scope, level, "", vector, level.shares(words)).scores()))]
-            for words in ("a town at the edge of the forest", "loaf number 3")
-        }
-    assert best["a town at the edge of the forest"] == CHINGFORD
-    assert best["loaf number 3"].startswith("Loaf number")
+        assert len({part.start for part in level.parts}) == 1 < len(level.parts)
+        basis, _ = np.linalg.qr(np.concatenate([p.shard.vectors[p.start : p.end] for p in level.parts]).T)
+        vector = np.random.default_rng(0).standard_normal(len(basis)).astype(np.float32)
+        vector -= basis @ (basis.T @ vector)
+        channel = GraphChannel(scope, level, "", vector / np.linalg.norm(vector), level.shares(words))
+        first, second = sorted(channel.starts.values(), key=lambda start: -start.weights.sum())
+        text = first.graph.units["text"][int(first.rows[first.weights.argmax()])].as_py()
+        assert text.startswith(wanted)
+        assert first.weights.sum() + second.weights.sum() == pytest.approx(1)
+        assert second.weights.sum() < 0.1 and second.mass()[1].sum() == pytest.approx(second.weights.sum(), abs=0.1)
 
 
 def test_an_explained_hit_stands_in_the_timeline_of_what_the_question_names(store):
