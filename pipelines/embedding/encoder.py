@@ -4,7 +4,8 @@ Windows of like length share small batches (1,024 padded tokens stay in a core's
 once, each on *one* core: torch's own threading of a batch gave 811 sentences/s on two cores, this 1,020. As no batch
 is ever split over cores, the bits of a vector do not depend on `threads`, and the same set of texts in any order gives the
 same bits. Nor do they depend on what is encoded beside a text, except on a CPU with AMX, whose kernels add up in an order that
-depends on the rows of a batch: by up to 1e-3 in bf16 (cosine 0.99998), for 700 sentences/s where AVX-512 gives 190.
+depends on the rows of a batch: by up to 1e-3 in bf16. They are several times as fast (`engraph bench embed`, with
+ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment and without).
 
 On a card `device_batches` takes over: batches as large as its memory allows, the next list tokenised meanwhile (`encode_lists`).
 There the batches, and with them the last bits, also depend on the budget, so on the card's free memory: vectors of two cards, or

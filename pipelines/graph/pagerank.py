@@ -27,7 +27,7 @@ EPS = 4e-6
 REST = 1e-3  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
 BEST = 64  # of the others one in as many does
-WHOLE = 800_000  # weights of a graph that is solved whole; pushing took 12 ms where solving 420,000 took 5
+WHOLE = 800_000  # weights of a graph that is solved whole; in a larger one pushing costs less than the products
 SMALL = 100_000  # edges that a product goes through while rows are being picked
 MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
 

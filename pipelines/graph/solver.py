@@ -4,7 +4,7 @@ With x = D y, D the strengths, (D - d A) y = (1 - d) r is symmetric and positive
 one to three passages: nodes of so few edges, no two of them neighbours, are eliminated once for all questions. One with a single
 edge vanishes, one with two becomes an edge between its neighbours; what is left has a third of the nodes and six tenths of the
 weights, and is nearer to the identity. That is solved by conjugate gradients (Jacobi), and the others follow from their neighbours.
-On the graph of 1,890 passages (31,000 nodes, 141,000 weights) a question takes 1.6 ms, without elimination and order of rows 6.9.
+`engraph bench graph` measures it on graphs made at random, which have fewer rare nodes than a corpus.
 """
 
 from __future__ import annotations

@@ -21,11 +21,10 @@ from pipelines.recall.channels import (
     walked,
     words_met,
 )
+from pipelines.recall.nearest import best_places, nearest_of
 from pipelines.recall.params import RecallParams
 from pipelines.recall.routing import KEPT
 from pipelines.recall.scope import Level, Scope
-
-STEP, FEW = 16, 8_192
 
 
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
@@ -48,9 +47,9 @@ def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Ove
     leaf_scores(scope, asked, params, alone)
     if "time" in alone.channels:
         totals += alone.channels["time"]
-    best = _best(totals, params.candidates)
+    best = best_places(totals, params.candidates)
     if "speaker" in alone.channels:
-        best = np.union1d(best, _best(totals + alone.channels["speaker"], params.candidates))
+        best = np.union1d(best, best_places(totals + alone.channels["speaker"], params.candidates))
     return np.sort(best)
 
 
@@ -71,37 +70,10 @@ def _add_nearest(
     totals += nearest
 
 
-def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    """Places of the k highest scores; of equal ones the first."""
-    if len(scores) <= k:
-        return np.arange(len(scores))
-    if len(scores) > FEW:  # a sample tells which can be left out: sorting through all of them takes ten times as long
-        sample = scores[::STEP]
-        some = min(len(sample), 2 * k // STEP + 8)
-        likely = np.flatnonzero(scores >= np.partition(sample, len(sample) - some)[len(sample) - some])
-        if k <= len(likely) < len(scores) // 2:
-            return likely[_best(scores[likely], k)]
-    least = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores > least)
-    return np.concatenate([above, np.flatnonzero(scores == least)[: k - len(above)]])
-
-
 def _nearest(level: Level, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k units of a level nearest to the question and their cosines, by the index of a part where there is one."""
-    units, cosines = [], []
-    for part, offset in zip(level.parts, level.offsets, strict=False):
-        index = part.shard.ann(part.granularity)
-        if index is None:
-            scores = part.shard.vectors[part.start : part.end] @ vector
-            best = _best(scores, k)
-            units.append(offset + best)
-            cosines.append(scores[best])
-            continue
-        whole = len(part) == len(index)
-        keys, found = index.search(vector[None], k, filter=None if whole else np.arange(part.start, part.end))
-        kept = keys[0] >= 0
-        units.append(offset + keys[0][kept] - part.start)
-        cosines.append(found[0][kept])
-    together, scores = np.concatenate(units), np.concatenate(cosines)
-    best = _best(scores, k)
-    return together[best], scores[best]
+    found = [nearest_of(part, vector, k) for part in level.parts]
+    units = np.concatenate([offset + own for offset, (own, _) in zip(level.offsets, found, strict=False)])
+    cosines = np.concatenate([own for _, own in found])
+    best = best_places(cosines, k)
+    return units[best], cosines[best]

@@ -13,15 +13,11 @@ import numpy as np
 
 from pipelines.graph.knowledge_graph import KnowledgeGraph, SeedParams, soft_weights
 from pipelines.graph.seeds import Seeds
+from pipelines.recall.nearest import best_places, nearest_of
 from pipelines.recall.scope import Level, Part, Scope
 
 NEAREST = 20  # twice as many as seed a walk
 REACHED = 1e-3  # of an even share; without a bound the spread of the logs would hang on how far the tail of a walk is computed
-
-
-def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    """Places of the k highest, in no order."""
-    return np.arange(len(scores)) if len(scores) <= k else np.argpartition(-scores, k - 1)[:k]
 
 
 @dataclass
@@ -30,6 +26,8 @@ class Start:
     and what they weigh. Weights of seeds and passages are shares of one over all shards of a scope."""
 
     graph: KnowledgeGraph
+    parts: list[tuple[int, Part]]
+    """What is walked, each with the number of its first unit."""
     seeds: Seeds
     rows: np.ndarray
     nearness: np.ndarray
@@ -58,7 +56,7 @@ class GraphChannel:
             assert graph is not None
             near = [self._nearest(part, first) for first, part in parts]
             rows, nearness = (np.concatenate(found) for found in zip(*near, strict=True))
-            self.starts[shard] = Start(graph, graph.link(text, vector, names), rows, nearness, nearness)
+            self.starts[shard] = Start(graph, parts, graph.link(text, vector, names), rows, nearness, nearness)
         self._share(SeedParams())
 
     def _parts(self) -> dict[int, list[tuple[int, Part]]]:
@@ -85,9 +83,9 @@ class GraphChannel:
     def scores(self) -> np.ndarray | None:
         """z-scores of the units of the level; None where nothing was reached."""
         mass = np.zeros(len(self.level), np.float32)
-        for shard, parts in self._parts().items():
-            reached, found = self.starts[shard].mass()
-            for first, part in parts:
+        for start in self.starts.values():
+            reached, found = start.mass()
+            for first, part in start.parts:
                 inside = (reached >= part.start) & (reached < part.end)
                 mass[first + reached[inside] - part.start] = found[inside]
         if not mass.any():
@@ -103,17 +101,11 @@ class GraphChannel:
     def _nearest(self, part: Part, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the passages nearest to the question by meaning and by words, and how near they are (`SeedParams.words`)."""
         shares = self.shares[first : first + len(part)]
-        by_words = _best(shares, NEAREST)
-        rows = np.union1d(part.start + by_words[shares[by_words] > 0], self._by_meaning(part))
-        cosines = part.shard.vectors[rows] @ self.vector
-        return rows, cosines + np.float32(SeedParams().words) * shares[rows - part.start]
-
-    def _by_meaning(self, part: Part) -> np.ndarray:
-        index = part.shard.ann(part.granularity)
-        if index is None or len(part) != len(index):
-            return part.start + _best(part.shard.vectors[part.start : part.end] @ self.vector, NEAREST)
-        keys, _ = index.search(self.vector[None], NEAREST)
-        return keys[0][keys[0] >= 0]
+        by_words = best_places(shares, NEAREST)
+        by_meaning, _ = nearest_of(part, self.vector, NEAREST)
+        units = np.union1d(by_words[shares[by_words] > 0], by_meaning)
+        cosines = part.shard.vectors[part.start + units] @ self.vector
+        return part.start + units, cosines + np.float32(SeedParams().words) * shares[units]
 
     def notes(self) -> list[str]:
         """The names that the walk began from."""
