@@ -7,16 +7,15 @@ cannot fall together. Cost: a dozen string operations. An empty normal form mean
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import lru_cache
 
 from pipelines.extraction.words import singular
 
-_DETERMINERS = re.compile(
-    r"^(?:(?:the|a|an|this|that|these|those|my|your|his|her|its|our|their|some|any|every|each|another|such)\s+)+"
-)
-_POSSESSIVE = re.compile(r"(?:'s|(?<=s)')$")
+_DETERMINERS = frozenset(
+    ["the", "a", "an", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our", "their", "some", "any", "every",
+     "each", "another", "such"]
+)  # fmt: skip
 _UNIFY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "‐": "-", "‑": "-"})
 
 
@@ -25,8 +24,13 @@ def normal_form(surface: str, *, term: bool = False) -> str:
     plain = surface.isascii()  # such a text is its own NFKC
     text = (surface if plain else unicodedata.normalize("NFKC", surface).translate(_UNIFY)).casefold()
     text = _strip_marks(" ".join(text.split()))
-    text = _DETERMINERS.sub("", text)
-    text = _strip_marks(_POSSESSIVE.sub("", text))
+    first, space, rest = text.partition(" ")
+    while space and first in _DETERMINERS:
+        text = rest
+        first, space, rest = text.partition(" ")
+    if text.endswith(("'s", "s'")):
+        text = text[: -1 if text[-1] == "'" else -2]
+    text = _strip_marks(text)
     return in_singular(text) if term else text
 
 

@@ -75,12 +75,9 @@ class KnowledgeGraph:
         self.units = units
         self.spans: dict[str, list[int]] = json.loads((folder / "graph.json").read_text())["namespaces"]
         self._starts, self._columns, self._weights, self._strengths, self._kinds, self._rows = (
-            np.load(folder / f"{name}.npy", mmap_mode="r")
-            for name in ("starts", "columns", "weights", "strengths", "kinds", "rows")
+            _array(folder / f"{name}.npy") for name in ("starts", "columns", "weights", "strengths", "kinds", "rows")
         )
-        self._hashes, self._named_nodes = (
-            np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("hashes", "named")
-        )
+        self._hashes, self._named_nodes = (_array(folder / f"{name}.npy") for name in ("hashes", "named"))
         self._entities = _mapped(folder / "entities.arrow")
         self._facts = _mapped(folder / "facts.arrow")
         self._subjects = self._facts["subject"].to_numpy()
@@ -107,12 +104,13 @@ class KnowledgeGraph:
         if namespace not in self._open:
             if len(self._open) >= KEPT_NAMESPACES:
                 self._open.pop(next(iter(self._open)))
-            first, _, end = self.spans[namespace]
-            starts = np.asarray(self._starts[first : end + 1])
+            first, entity, end = self.spans[namespace]
+            starts = self._starts[first : end + 1]
             a, b = int(starts[0]), int(starts[-1])
             starts = (starts - a).astype(np.int32 if b - a < 2**31 else np.int64)
             parts = self._weights[a:b], self._columns[a:b], starts
-            self._open[namespace] = Adjacency(csr_array(parts, shape=(end - first,) * 2), self._strengths[first:end])
+            matrix = csr_array(parts, shape=(end - first,) * 2)
+            self._open[namespace] = Adjacency(matrix, self._strengths[first:end], asked=entity - first)
         return self._open[namespace]
 
     def link(
@@ -140,7 +138,7 @@ class KnowledgeGraph:
         for span, a, b in zip(spans, *bounds, strict=True):
             if a == b:
                 continue
-            nodes = np.asarray(self._named_nodes[a:b])
+            nodes = self._named_nodes[a:b]
             owners = np.searchsorted(self._firsts, nodes, "right") - 1
             inside = np.ones(len(nodes), bool) if allowed is None else np.isin(owners, allowed)
             for node, owner in zip(nodes[inside][:KEPT_NAMES].tolist(), owners[inside].tolist(), strict=False):
@@ -251,25 +249,30 @@ class KnowledgeGraph:
 
     @cached_property
     def _node_of_row(self) -> np.ndarray:
-        nodes = np.flatnonzero(np.asarray(self._rows) >= 0)
+        nodes = np.flatnonzero(self._rows >= 0)
         table = np.full(self.units.num_rows, -1, np.int32)
         table[self._rows[nodes]] = nodes
         return table
 
     def _walk(self, namespace: str, nodes: np.ndarray, weights: np.ndarray, damping: float, exact: bool) -> Ranked:
         first, entity, _ = self.spans[namespace]
-        x = self._pagerank(namespace, nodes, weights, damping, exact)[: entity - first]
+        x = self._pagerank(namespace, nodes, weights, damping, exact, only_asked=True)
         reached = np.flatnonzero(x)
-        return np.asarray(self._rows[first:entity])[reached].astype(np.int64), x[reached].astype(np.float32)
+        return self._rows[first:entity][reached].astype(np.int64), x[reached].astype(np.float32)
 
-    def _pagerank(self, namespace: str, nodes, weights, damping: float, exact: bool) -> np.ndarray:
+    def _pagerank(
+        self, namespace: str, nodes, weights, damping: float, exact: bool = False, *, only_asked: bool = False
+    ) -> np.ndarray:
+        """Mass of the nodes of a namespace, or of its passages and rounds alone: they come first."""
         graph, first = self.graph_of(namespace), self.spans[namespace][0]
         if exact:
             reset = np.zeros(len(graph))
             np.add.at(reset, nodes - first, weights)
-            return pagerank.exact(graph, reset, damping) * weights.sum()
+            x = pagerank.exact(graph, reset, damping)
+            return weights.sum() * (x[: graph.asked] if only_asked else x)
         distinct, at = np.unique(nodes - first, return_inverse=True)
-        return pagerank.near(graph, distinct, np.bincount(at, weights), damping) * weights.sum()
+        weight = np.bincount(at, weights)
+        return weight.sum() * pagerank.near(graph, distinct, weight, damping, only_asked=only_asked)
 
     def explain(
         self,
@@ -289,7 +292,7 @@ class KnowledgeGraph:
         namespace = self._namespace_of(node)
         if namespace not in reset:
             return []
-        x = self._pagerank(namespace, *reset[namespace], damping, False)
+        x = self._pagerank(namespace, *reset[namespace], damping)
         why = {seed.node: seed.why for seed in seeds.found}
         direct = set(reset[namespace][0].tolist())
         said = ["near to the question itself"] if node in direct else []
@@ -307,22 +310,22 @@ class KnowledgeGraph:
         if not named:
             return None
         seed = min(named, key=lambda s: (self._degree(s.node), s.node))
-        rows = np.asarray(self._rows[np.sort(self._mentions(seed.node))])
+        rows = self._rows[np.sort(self._mentions(seed.node))]
         times = self.units["event_time"].take(pa.array(rows)).cast(pa.int64()).to_numpy()
         return seed.name, rows[np.argsort(times, kind="stable")].tolist()
 
     def _mentions(self, node: int) -> np.ndarray:
         """Entities that a passage mentions, or passages that mention an entity."""
         a, b = int(self._starts[node]), int(self._starts[node + 1])
-        columns = np.asarray(self._columns[a:b])[(np.asarray(self._kinds[a:b]) & MENTION) > 0]
+        columns = self._columns[a:b][(self._kinds[a:b] & MENTION) > 0]
         return self.spans[self._namespace_of(node)][0] + columns.astype(np.int64)
 
     def _givers(self, namespace: str, node: int, x: np.ndarray, most: int, but: int = -1) -> list[tuple[int, int]]:
         """(node, kind of edge) of the neighbours that give a node most of its mass."""
         first = self.spans[namespace][0]
         a, b = int(self._starts[node]), int(self._starts[node + 1])
-        columns = np.asarray(self._columns[a:b])
-        given = x[columns] * self._weights[a:b] / np.asarray(self._strengths[first:][columns])
+        columns = self._columns[a:b]
+        given = x[columns] * self._weights[a:b] / self._strengths[first:][columns]
         given[columns == but - first] = 0
         best = np.argsort(-given, kind="stable")[:most]
         return [(first + int(columns[i]), int(self._kinds[a + i])) for i in best if given[i] > 0]
@@ -343,6 +346,11 @@ class KnowledgeGraph:
         if row >= 0:
             return str(self.units["unit_id"][row].as_py())
         return str(self._entities["name"][self._entity_row(node)].as_py())
+
+
+def _array(file: Path) -> np.ndarray:
+    """A mapped array, as a plain view: every slice of a `memmap` costs microseconds."""
+    return np.asarray(np.load(file, mmap_mode="r"))
 
 
 def _mapped(file: Path) -> pa.Table:

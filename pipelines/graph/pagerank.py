@@ -3,7 +3,7 @@
 x = (1 - d) r + d (P' x + m r): r the reset vector of sum 1, P the row-normalised adjacency, m the mass on nodes without edges, d
 the probability of following an edge (HippoRAG: 0.5; MemGAS: 0.1). `exact` is the power iteration, its error at most 2 d^t after t
 steps of 2 (nodes + edges) each. `near` solves a small graph (`solver`). In a large one it is the forward push of Andersen, Chung
-and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is more than `eps`
+and Lang (2006) in rounds, so that a round is two sparse products: a node passes on what it holds while that is more than EPS
 per edge. What is left then is spread so thin that it has forgotten where it came from: the steps it would still take are replaced
 by their limit, the share of each node in the weights of its component. Those that come out best take one of these steps as it is.
 Without the first the hubs, which live on many small sums, come out 10 to 20 % low, without the second their order is not sure.
@@ -26,18 +26,21 @@ ROUNDS = 64
 EPS = 4e-6
 REST = 1e-3  # mass whose way does not change the order of the best
 FEW = 4_096  # nodes that all take the last step
-BEST = 64  # of the others one in as many does
+BEST = 128  # of the others one in as many does
 WHOLE = 800_000  # weights of a graph that is solved whole; in a larger one pushing costs less than the products
+ONE_BY_ONE = 1_000  # edges that are added one by one
 SMALL = 100_000  # edges that a product goes through while rows are being picked
 MANY = 2  # taking rows out copies them: twice the cost of a product with all rows
 
 
 @dataclass(frozen=True)
 class Adjacency:
-    """A symmetric weighted graph, f32, without loops; `strength` is the sum of each row's weights."""
+    """A symmetric weighted graph, f32, without loops; `strength` is the sum of each row's weights. Its first `asked` nodes are what
+    is asked for."""
 
     matrix: csr_array
     strength: np.ndarray
+    asked: int = 0
 
     @cached_property
     def inverse(self) -> np.ndarray:
@@ -45,9 +48,14 @@ class Adjacency:
         return np.divide(1.0, self.strength, out=np.zeros(len(self), np.float32), where=self.strength > 0)
 
     @cached_property
-    def degree(self) -> np.ndarray:
-        """Edges of each node, 1 at least, f32."""
-        return np.diff(self.matrix.indptr).astype(np.float32).clip(min=1.0)
+    def linked(self) -> np.ndarray:
+        """1 for nodes with edges, 0 for the others, f32."""
+        return (self.strength > 0).astype(np.float32)
+
+    @cached_property
+    def least(self) -> np.ndarray:
+        """What a node has to hold to pass it on: EPS for each edge, f32."""
+        return np.float32(EPS) * np.diff(self.matrix.indptr).astype(np.float32).clip(min=1.0)
 
     @cached_property
     def components(self) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +71,7 @@ class Adjacency:
     def system(self, damping: float) -> System:
         """Its equations, made once for each damping."""
         if damping not in self._systems:
-            self._systems[damping] = system_of(self.matrix, self.strength, damping)
+            self._systems[damping] = system_of(self.matrix, self.strength, damping, self.asked)
         return self._systems[damping]
 
     def __len__(self) -> int:
@@ -105,14 +113,67 @@ def _distribution(reset: np.ndarray) -> np.ndarray:
     return start / start.sum()
 
 
-def _passed_on(graph: Adjacency, nodes: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    """What all nodes get when `nodes` pass on `mass` by each unit of weight: from their rows, or from all where those are many."""
+def near(
+    graph: Adjacency, seeds: np.ndarray, weights: np.ndarray, damping: float = 0.5, *, only_asked: bool = False
+) -> np.ndarray:
+    """Nearly `exact` of distinct `seeds` with `weights` (0 elsewhere), f32: of all nodes, or of those that the graph is asked for.
+    Exact where the mass is, 0 where none can come by."""
+    seeds, start = np.asarray(seeds), _distribution(weights).astype(np.float32)
+    if graph.matrix.nnz <= WHOLE:
+        return graph.system(damping).solve(seeds, start, only_asked=only_asked)
+    x = _pushed(graph, seeds, start, np.float32(damping))
+    return x[: graph.asked] if only_asked else x
+
+
+def _pushed(graph: Adjacency, seeds: np.ndarray, start: np.ndarray, d: np.float32) -> np.ndarray:
+    held, x = np.zeros((2, len(graph)), np.float32)
+    held[seeds] = start
+    active, left = seeds, 1.0
+    for _ in range(ROUNDS):
+        mass = held[active]
+        x[active] += (1 - d) * mass
+        held[active] = 0
+        passed = d * mass * graph.linked[active]
+        left += float(passed.sum()) - float(mass.sum())
+        active = _pass_on(graph, held, active, passed * graph.inverse[active])
+        if not len(active) or left < REST:
+            break
+    x += (1 - d) * held
+    rest = d * _at_rest(graph, held, seeds)
+    best = _likely_best(x + rest)
+    came = graph.matrix[best] @ (held * graph.inverse)
+    rest[best] = d * ((1 - d) * came + rest[best])
+    x += rest
+    return x / x.sum()  # what nodes without edges hold returns to the seeds: all of x grows in proportion
+
+
+def _pass_on(graph: Adjacency, held: np.ndarray, nodes: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Add to `held` what all get when `nodes` pass on `mass` by each unit of weight; who then holds enough to pass on. A few rows
+    are added one by one, of more a product is taken, of many the product with all rows: taking rows out copies them."""
     starts = graph.matrix.indptr
-    if MANY * int((starts[nodes + 1] - starts[nodes]).sum()) + SMALL < graph.matrix.nnz:
-        return graph.matrix[nodes].T @ mass
-    spread = np.zeros(len(graph), np.float32)
-    spread[nodes] = mass
-    return graph.matrix @ spread  # symmetric, so rows serve as columns
+    counts = starts[nodes + 1] - starts[nodes]
+    edges = int(counts.sum())
+    if edges < ONE_BY_ONE:
+        rows = graph.matrix[nodes]
+        np.add.at(held, rows.indices, rows.data * np.repeat(mass, counts))
+        reached = np.unique(rows.indices)
+        return reached[held[reached] > graph.least[reached]]
+    if MANY * edges + SMALL < graph.matrix.nnz:
+        held += graph.matrix[nodes].T @ mass
+    else:
+        spread = np.zeros(len(graph), np.float32)
+        spread[nodes] = mass
+        held += graph.matrix @ spread  # symmetric, so rows serve as columns
+    return np.flatnonzero(held > graph.least)
+
+
+def _at_rest(graph: Adjacency, held: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Where what nodes hold comes to rest: in each component in proportion to the strengths."""
+    label, inverse_total = graph.components
+    if len(touched := np.unique(label[seeds])) == 1:  # nearly always; adding all up in one place is slow
+        return np.multiply(graph.strength * (held.sum() * inverse_total[touched[0]]), label == touched[0])
+    mass = np.bincount(label, held, len(inverse_total)).astype(np.float32) * inverse_total
+    return mass[label] * graph.strength
 
 
 def _likely_best(x: np.ndarray) -> np.ndarray:
@@ -122,33 +183,3 @@ def _likely_best(x: np.ndarray) -> np.ndarray:
     sample = x[:: max(1, len(x) // FEW)]
     place = len(sample) - len(sample) // BEST
     return np.flatnonzero(x >= np.partition(sample, place)[place])
-
-
-def near(
-    graph: Adjacency, seeds: np.ndarray, weights: np.ndarray, damping: float = 0.5, eps: float = EPS
-) -> np.ndarray:
-    """Nearly `exact` of distinct `seeds` with `weights` (0 elsewhere), f32; exact where the mass is, 0 where none can come by."""
-    start = _distribution(weights).astype(np.float32)
-    if graph.matrix.nnz <= WHOLE:
-        return graph.system(damping).solve(np.asarray(seeds), start)
-    least = np.float32(eps) * graph.degree
-    held, x = np.zeros((2, len(graph)), np.float32)
-    held[seeds] = start
-    active = np.asarray(seeds)
-    for _ in range(ROUNDS):
-        mass = held[active]
-        x[active] += (1 - damping) * mass
-        held[active] = 0
-        held += _passed_on(graph, active, damping * mass * graph.inverse[active])
-        active = np.flatnonzero(held > least)
-        if not len(active) or held.sum() < REST:
-            break
-    x += (1 - damping) * held
-    label, inverse_total = graph.components
-    at_rest = np.bincount(label, held, len(inverse_total)).astype(np.float32) * inverse_total
-    rest = np.float32(damping) * at_rest[label] * graph.strength
-    best = _likely_best(x + rest)
-    came = graph.matrix[best] @ (held * graph.inverse)
-    rest[best] = np.float32(damping) * (np.float32(1 - damping) * came + rest[best])
-    x += rest
-    return x / x.sum()  # what nodes without edges hold returns to the seeds: all of x grows in proportion

@@ -127,27 +127,28 @@ class Lexical:
                 high = middle
         return low if low < len(self._starts) - 1 and self._word(low) == wanted else None
 
-    def places(self, word: str, start: int, end: int) -> tuple[int, int]:
-        """Where the postings of a term inside rows [start, end) lie; as many as units have it."""
+    def places(self, word: str, bounds: np.ndarray) -> np.ndarray:
+        """Where in the postings of a term rows `bounds` (int32, any order) begin: between those of the two ends of a range lie as
+        many as rows of it have the term."""
         term = self._term(word)
         if term is None:
-            return 0, 0
+            return np.zeros(len(bounds), np.int64)
         a, b = int(self._starts[term]), int(self._starts[term + 1])
-        low, high = np.searchsorted(self._rows[a:b], (start, end))
-        return a + int(low), a + int(high)
+        return a + np.searchsorted(self._rows[a:b], bounds)
 
     def count(self, word: str, start: int, end: int) -> int:
         """How many of rows [start, end) have a term."""
-        low, high = self.places(word, start, end)
+        low, high = self.places(word, np.array([start, end], np.int32)).tolist()
         return high - low
 
-    def postings_at(self, low: int, high: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-        """(rows - start, occurrences) of the postings in `places`."""
-        return self._rows[low:high] - start, self._counts[low:high].astype(np.float32)
+    def postings_at(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, occurrences) of the postings in `places`."""
+        return self._rows[low:high], self._counts[low:high]
 
     def postings(self, word: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """(rows - start, occurrences) of a term inside rows [start, end)."""
-        return self.postings_at(*self.places(word, start, end), start)
+        rows, counts = self.postings_at(*self.places(word, np.array([start, end], np.int32)).tolist())
+        return rows - start, counts.astype(np.float32)
 
     def lengths(self, start: int, end: int) -> np.ndarray:
         """Terms in each of rows [start, end)."""
@@ -164,50 +165,102 @@ def _counted(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(Counter(stem_terms(text)).items())
 
 
-class Collection:
-    """Row ranges that are one collection together. Keeps a number for each row, so that a question costs its postings alone."""
+class Collections:
+    """Row ranges in collections, each with its own frequencies and lengths; a question is put to all of them at once. Keeps a
+    number for each row, so that a question costs its postings alone."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = tuple(parts)
-        lengths = [index.lengths(start, end) for index, start, end in self._parts]
-        self._sizes = [len(part) for part in lengths]
-        self._n = sum(self._sizes)
-        average = max(sum(float(part.sum()) for part in lengths) / max(1, self._n), 1.0)
-        self._norms = [(K1 * (1.0 - B + B * part / average)).astype(np.float32) for part in lengths]
+    def __init__(self, collections: Sequence[Sequence[Part]]) -> None:
+        parts = [part for found in collections for part in found]
+        self._sizes = [end - start for _, start, end in parts]
+        firsts = np.cumsum([0, *self._sizes])
+        owners = np.repeat(np.arange(len(collections)), [len(found) for found in collections])
+        self._ends = firsts[np.cumsum([len(found) for found in collections])]
+        self._ranges: list[_Ranges] = []
+        for index in {id(index): index for index, _, _ in parts}.values():
+            mine = [i for i, part in enumerate(parts) if part[0] is index]
+            bounds = np.array([parts[i][1:] for i in mine], np.int32)
+            self._ranges.append(_Ranges(index, bounds, owners[mine], firsts[mine], len(collections)))
+        self._n = np.zeros(len(collections))
+        norms = [np.empty(0, np.float32)]
+        for number, found in enumerate(collections):
+            lengths = np.concatenate(
+                [np.empty(0, np.int32), *(index.lengths(start, end) for index, start, end in found)]
+            )
+            self._n[number] = len(lengths)
+            average = max(float(lengths.sum()) / max(1, len(lengths)), 1.0)
+            norms.append((K1 * (1.0 - B + B * lengths / average)).astype(np.float32))
+        self._norms = np.concatenate(norms)
 
     def scores(self, text: str) -> list[np.ndarray]:
-        """BM25 of a question -> f32 [end - start] for each part."""
-        return self._score(text)[0]
+        """BM25 of a question -> f32 [rows] for each collection."""
+        return np.split(self._score(text)[0], self._ends[:-1])
 
     def shares(self, text: str) -> list[np.ndarray]:
         """`scores` as a share, 0 to 1, of what a unit that is nothing but the question's words could reach.
 
         Unlike a z-score the share means the same in a collection of a hundred units and of a million.
         """
-        found, ideal = self._score(text)
-        return [part / np.float32(ideal) for part in found] if ideal > 0 else found
+        scores, ideals = self._score(text)
+        for part, ideal in zip(np.split(scores, self._ends[:-1]), ideals.tolist(), strict=True):
+            if ideal > 0:
+                part /= np.float32(ideal)
+        return np.split(scores, self._ends[:-1])
 
-    def _score(self, text: str) -> tuple[list[np.ndarray], float]:
-        out = [np.zeros(size, np.float32) for size in self._sizes]
-        ideal = 0.0
+    def _score(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """(BM25 of all rows, of each collection the score of a unit that is nothing but the question's words)."""
+        scores, ideals = np.zeros(len(self._norms), np.float32), np.zeros(len(self._n))
         for word, weight in _counted(text):
-            places = [index.places(word, start, end) for index, start, end in self._parts]
-            df = sum(high - low for low, high in places)
-            if not df:
-                continue
-            gain = weight * float(np.log1p((self._n - df + 0.5) / (df + 0.5))) * (K1 + 1.0)
-            ideal += gain
-            for place, (index, start, _), norm, target in zip(places, self._parts, self._norms, out, strict=True):
-                rows, tf = index.postings_at(*place, start)
-                target[rows] += np.float32(gain) * tf / (tf + norm[rows])
-        return out, ideal
+            places = [ranges.places(word) for ranges in self._ranges]
+            df = sum(ranges.frequencies(at) for ranges, at in zip(self._ranges, places, strict=True))
+            gains = np.where(df, weight * np.log1p((self._n - df + 0.5) / (df + 0.5)) * (K1 + 1.0), 0.0)
+            ideals += gains
+            for ranges, at in zip(self._ranges, places, strict=True):
+                rows, tf, gain = ranges.postings(at, gains.astype(np.float32))
+                scores[rows] += gain * tf / (tf + self._norms[rows])
+        return scores, ideals
+
+
+class _Ranges:
+    """The row ranges of some collections that lie in one index; `firsts` number their rows among those of all collections."""
+
+    def __init__(
+        self, index: Lexical, bounds: np.ndarray, owners: np.ndarray, firsts: np.ndarray, collections: int
+    ) -> None:
+        self._index, self._bounds, self._owners = index, bounds.ravel(), owners
+        self._shifts = firsts - bounds[:, 0]
+        self._members = np.equal(owners[:, None], np.arange(collections)).astype(np.int64)
+
+    def places(self, word: str) -> np.ndarray:
+        """[ranges, 2]: where the postings of a word in a range begin and end."""
+        return self._index.places(word, self._bounds).reshape(-1, 2)
+
+    def frequencies(self, places: np.ndarray) -> np.ndarray:
+        """[collections]: how many rows have a word."""
+        return (places[:, 1] - places[:, 0]) @ self._members
+
+    def postings(self, places: np.ndarray, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows among those of all collections, occurrences, the gain of the word there) of the postings at `places`."""
+        found = [self._index.postings_at(low, high) for low, high in places.tolist() if high > low]
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
+        lengths = places[:, 1] - places[:, 0]
+        rows, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return (
+            rows + np.repeat(self._shifts, lengths),
+            counts.astype(np.float32),
+            np.repeat(gains[self._owners], lengths),
+        )
 
 
 def scores(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
-    """`Collection.scores` of one question."""
-    return Collection(parts).scores(text)
+    """BM25 of one question in the collection of `parts` -> f32 for each part."""
+    return _of_parts(Collections([parts]).scores(text)[0], parts)
 
 
 def shares(text: str, parts: Sequence[Part]) -> list[np.ndarray]:
-    """`Collection.shares` of one question."""
-    return Collection(parts).shares(text)
+    """`scores` as shares, 0 to 1 (`Collections.shares`)."""
+    return _of_parts(Collections([parts]).shares(text)[0], parts)
+
+
+def _of_parts(whole: np.ndarray, parts: Sequence[Part]) -> list[np.ndarray]:
+    return np.split(whole, np.cumsum([end - start for _, start, end in parts])[:-1]) if parts else []

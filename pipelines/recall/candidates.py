@@ -26,6 +26,8 @@ from pipelines.recall.params import RecallParams
 from pipelines.recall.routing import KEPT
 from pipelines.recall.scope import Level, Scope
 
+SELDOM = 16  # where fewer than one unit in as many has a word, going from these to their leaves is faster than from all leaves
+
 
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
     """What is known of all units: words and the graph of every one, of vectors the `routing.KEPT` nearest of each level."""
@@ -37,7 +39,7 @@ def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Ove
     """Numbers of leaves, ascending: the best by the estimate, and the best whoever speaks."""
     totals = np.zeros(scope.n_leaves, np.float32)
     for name, scores in seen.words.items():
-        totals += scope.levels[name].cover.best(scores)
+        _add_words(totals, scope.levels[name], scores)
     if seen.walked is not None:
         totals += scope.levels["window"].cover.best(seen.walked[1])
     weights = dense_weights(scope, params, seen.cosines)
@@ -53,6 +55,18 @@ def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Ove
     return np.sort(best)
 
 
+def _add_words(totals: np.ndarray, level: Level, scores: np.ndarray) -> None:
+    """Add the shares of words of a level's units to the leaves that they cover."""
+    if level.cover.identity:
+        totals += scores
+        return
+    units = np.flatnonzero(scores)
+    if SELDOM * len(units) < len(scores):
+        _add_best(totals, level, units, scores[units])
+    else:
+        totals += level.cover.best(scores)
+
+
 def _add_nearest(
     totals: np.ndarray, level: Level, units: np.ndarray, cosines: np.ndarray, vector: np.ndarray, weight: Weight
 ) -> None:
@@ -60,14 +74,18 @@ def _add_nearest(
     mean, deviation = level.spread(vector)
     if deviation <= 1e-9:
         return
-    z = weight * (cosines - mean) / deviation
+    _add_best(totals, level, units, weight * (cosines - mean) / deviation)
+
+
+def _add_best(totals: np.ndarray, level: Level, units: np.ndarray, scores: np.ndarray) -> None:
+    """Add to each leaf the best score of those of `units` that cover it, where that is above 0."""
     low, high = level.low[units], level.high[units]
     lengths = high - low
     ends = np.cumsum(lengths)
     leaves = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - low, lengths)
-    nearest = np.zeros(len(totals), np.float32)
-    np.maximum.at(nearest, leaves, np.repeat(z, lengths))
-    totals += nearest
+    best = np.zeros(len(totals), np.float32)
+    np.maximum.at(best, leaves, np.repeat(scores, lengths).astype(np.float32))
+    totals += best
 
 
 def _nearest(level: Level, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

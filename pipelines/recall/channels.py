@@ -173,9 +173,9 @@ def _cosines(level: Level, units: np.ndarray | None, vector: np.ndarray) -> np.n
 
 def words_met(scope: Scope, asked: Asked, params: RecallParams) -> Words:
     """What the words of a question say of the units of every level that is asked by words."""
-    text = asked.reading.text
     weights = _heard(scope, params, "lexical")
-    return {name: np.float32(weight) * scope.levels[name].shares(text) for name, weight in weights.items()}
+    shares = scope.shares(asked.reading.text, tuple(weights))
+    return {name: np.float32(weight) * shares[name] for name, weight in weights.items()}
 
 
 def _lexical(words: Words, covers, found: Evidence) -> None:
@@ -194,7 +194,8 @@ def walked(scope: Scope, asked: Asked, params: RecallParams) -> Walked | None:
     level = scope.levels["window"]
     if all(p.granularity != "passage" or p.shard.graph is None for p in level.parts):
         return None
-    channel = GraphChannel(scope, level, asked.text, asked.vector, level.shares(asked.reading.text))
+    shares = scope.shares(asked.reading.text, ("window",))["window"]
+    channel = GraphChannel(scope, level, asked.text, asked.vector, shares)
     scores = channel.scores()
     return None if scores is None else (channel, np.float32(params.graph) * scores)
 

@@ -7,6 +7,7 @@ each leaf the units of a level that cover it, so that the best of them is one ta
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,6 +64,11 @@ class Cover:
         return self._single and bool((self.units == np.arange(len(self.units))).all())
 
     @cached_property
+    def _wide(self) -> np.ndarray:
+        """`units` as numbers that a take need not turn into others first."""
+        return self.units.astype(np.intp)
+
+    @cached_property
     def _columns(self) -> list[np.ndarray]:
         """The first unit of each leaf + 1, its second and so on, 0 where it has no more; [] where some leaf has many."""
         counts = np.diff(self.starts)
@@ -76,7 +82,7 @@ class Cover:
         if self.identity:
             return scores
         if self._single:
-            return scores.take(self.units, mode="clip")
+            return scores.take(self._wide, mode="clip")
         if not len(self.units):
             return np.zeros(len(self.starts) - 1, np.float32)
         if len(self.starts) > MANY_LEAVES and self._columns:
@@ -96,10 +102,13 @@ class Cover:
 
     def narrowed(self, leaves: np.ndarray) -> tuple[np.ndarray, Cover]:
         """(the distinct units that cover some of `leaves`, the cover of these leaves by places in that array)."""
-        counts = self.starts[leaves + 1] - self.starts[leaves]
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
-        units = self.units[np.repeat(self.starts[leaves], counts) + within]
+        if self._single:
+            units, starts = self._wide[leaves], np.arange(len(leaves) + 1)
+        else:
+            counts = self.starts[leaves + 1] - self.starts[leaves]
+            starts = np.concatenate([[0], np.cumsum(counts)])
+            within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+            units = self.units[np.repeat(self.starts[leaves], counts) + within]
         distinct, places = np.unique(units, return_inverse=True)
         return distinct, Cover(places.astype(np.int32), starts)
 
@@ -110,9 +119,8 @@ class Level:
     def __init__(self, parts: list[Part], n_leaves: int) -> None:
         self.parts, self.n_leaves = parts, n_leaves
         self.offsets = np.cumsum([0, *map(len, parts)])
-        # one question asks several times; pairs, so that threads see both or none
+        # one question asks several times; a pair, so that threads see both or none
         self._last_spread: tuple[np.ndarray | None, tuple[float, float]] = (None, (0.0, 0.0))
-        self._last_shares: tuple[str | None, np.ndarray] = (None, np.empty(0, np.float32))
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -134,11 +142,6 @@ class Level:
     @cached_property
     def high(self) -> np.ndarray:
         return np.concatenate([p.high for p in self.parts])
-
-    @cached_property
-    def words(self) -> lexical.Collection:
-        """The units as texts of one collection."""
-        return lexical.Collection([(p.shard.lexical, p.start, p.end) for p in self.parts])
 
     @cached_property
     def days(self) -> np.ndarray:
@@ -181,15 +184,6 @@ class Level:
             self._last_spread = vector, known
         return known
 
-    def shares(self, text: str) -> np.ndarray:
-        """Share of a question's words, by BM25, that each unit has."""
-        asked, known = self._last_shares
-        if asked != text:
-            found = self.words.shares(text)
-            known = found[0] if len(found) == 1 else np.concatenate(found)
-            self._last_shares = text, known
-        return known
-
 
 class Scope:
     """Parts by level over the leaves of some namespaces."""
@@ -211,9 +205,29 @@ class Scope:
         self.levels = {name: Level(found, self.n_leaves) for name, found in parts.items() if found}
         self.rows = sum(len(level) for level in self.levels.values())
         self._news: dict[tuple[str, tuple[str, ...]], float | np.ndarray] = {}
+        self._collections: dict[tuple[str, ...], lexical.Collections] = {}
+        # one question asks several times; a pair, so that threads see both or none
+        self._last_shares: tuple[str | None, dict[str, np.ndarray]] = (None, {})
 
     def granularities(self) -> set[str]:
         return {p.granularity for level in self.levels.values() for p in level.parts}
+
+    def shares(self, text: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """By level the share of a question's words, by BM25, that each unit has; the units of a level are one collection."""
+        asked, known = self._last_shares
+        if asked != text:
+            known = {}
+        missing = tuple(name for name in names if name not in known)
+        if missing:
+            known = known | dict(zip(missing, self._collections_of(missing).shares(text), strict=True))
+            self._last_shares = text, known
+        return {name: known[name] for name in names}
+
+    def _collections_of(self, names: tuple[str, ...]) -> lexical.Collections:
+        if names not in self._collections:
+            parts = [[(p.shard.lexical, p.start, p.end) for p in self.levels[name].parts] for name in names]
+            self._collections[names] = lexical.Collections(parts)
+        return self._collections[names]
 
     def news(self, name: str, finer: tuple[str, ...]) -> float | np.ndarray:
         """Share of the units of their granularity that are no unit of a finer level once more, as the document of one passage is
