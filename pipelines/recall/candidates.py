@@ -26,7 +26,7 @@ from pipelines.recall.params import RecallParams
 from pipelines.recall.routing import KEPT
 from pipelines.recall.scope import Level, Scope
 
-SELDOM = 16  # where fewer than one unit in as many has a word, going from these to their leaves is faster than from all leaves
+SELDOM = 16  # where fewer than one unit in as many has a score, going from these to their leaves is faster than from all leaves
 
 
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
@@ -38,10 +38,11 @@ def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
 def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Overview) -> np.ndarray:
     """Numbers of leaves, ascending: the best by the estimate, and the best whoever speaks."""
     totals = np.zeros(scope.n_leaves, np.float32)
-    for name, scores in seen.words.items():
-        _add_words(totals, scope.levels[name], scores)
+    known = dict(seen.words)
     if seen.walked is not None:
-        totals += scope.levels["window"].cover.best(seen.walked[1])
+        known["window"] = seen.walked[1] + known.get("window", np.float32(0))
+    for name, scores in known.items():
+        _add_known(totals, scope.levels[name], scores)
     weights = dense_weights(scope, params, seen.cosines)
     for name, (units, cosines) in seen.near.items():
         _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, of_units(weights[name], units))
@@ -55,13 +56,13 @@ def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Ove
     return np.sort(best)
 
 
-def _add_words(totals: np.ndarray, level: Level, scores: np.ndarray) -> None:
-    """Add the shares of words of a level's units to the leaves that they cover."""
+def _add_known(totals: np.ndarray, level: Level, scores: np.ndarray) -> None:
+    """Add to each leaf the best of a level's units that cover it."""
     if level.cover.identity:
         totals += scores
         return
     units = np.flatnonzero(scores)
-    if SELDOM * len(units) < len(scores):
+    if SELDOM * len(units) < len(scores) and (scores[units] > 0).all():
         _add_best(totals, level, units, scores[units])
     else:
         totals += level.cover.best(scores)

@@ -230,7 +230,7 @@ class RecallShard:
 
     def ann(self, granularity: str):
         """The ANN index of a granularity, or None where it is small."""
-        folder = self.folder / "ann" / granularity
         if granularity not in self._ann:
+            folder = self.folder / "ann" / granularity
             self._ann[granularity] = ann.open(folder, verify="none") if folder.exists() else None
         return self._ann[granularity]

@@ -107,7 +107,9 @@ def test_a_walk_begins_also_where_the_words_of_a_question_stand(store, harbour, 
         basis, _ = np.linalg.qr(np.concatenate([p.shard.vectors[p.start : p.end] for p in level.parts]).T)
         vector = np.random.default_rng(0).standard_normal(len(basis)).astype(np.float32)
         vector -= basis @ (basis.T @ vector)
-        channel = GraphChannel(scope, level, "", vector / np.linalg.norm(vector), level.shares(words))
+        channel = GraphChannel(
+            scope, level, "", vector / np.linalg.norm(vector), scope.shares(words, ("window",))["window"]
+        )
         first, second = sorted(channel.starts.values(), key=lambda start: -start.weights.sum())
         text = first.graph.units["text"][int(first.rows[first.weights.argmax()])].as_py()
         assert text.startswith(wanted)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.recall import candidates
-from pipelines.recall.candidates import _add_words
+from pipelines.recall.candidates import _add_known
 from pipelines.recall.scope import Level, Part
 from pipelines.recall.shard import RecallShard
 
@@ -31,14 +31,14 @@ def by_leaf(intervals: list[list[int]], scores: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("seldom", [0, 10**6], ids=["from few units", "from all leaves"])
 @given(intervals=INTERVALS, data=st.data())
-def test_words_reach_the_leaves_of_their_units(seldom, intervals, data):
+def test_scores_reach_the_leaves_of_their_units(seldom, intervals, data):
     scores = np.array(
-        data.draw(st.lists(st.sampled_from([0, 0, 0.25, 1]), min_size=len(intervals), max_size=len(intervals)))
+        data.draw(st.lists(st.sampled_from([-0.5, 0, 0, 0.25, 1]), min_size=len(intervals), max_size=len(intervals)))
     )
     totals = np.ones(N_LEAVES, np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "SELDOM", seldom)
-        _add_words(totals, level_of(intervals), scores.astype(np.float32))
+        _add_known(totals, level_of(intervals), scores.astype(np.float32))
     assert (totals - 1).tolist() == by_leaf(intervals, scores)
 
 
