@@ -38,7 +38,6 @@ def serve(
         {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING")}
     )
     from flows.serving.laptop import Address, serving, stopped_by_signals
-    from flows.serving.metrics import exposed
     from flows.serving.plan import find_plan, read_plan
 
     plan = read_plan(find_plan(deployments))
@@ -48,6 +47,8 @@ def serve(
     try:
         with stopped_by_signals(), ExitStack() as stack:
             laptop, _ = stack.enter_context(serving(address, plan, session.settings.notify, workers, say))
+            from flows.serving.metrics import exposed  # seconds, which who is refused above need not wait
+
             try:
                 metrics = stack.enter_context(exposed(session.store, "127.0.0.1", laptop.address.port + 1))
             except EngraphError as problem:

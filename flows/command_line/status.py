@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.table import Table
 
 from flows.command_line import options
-from jobs.day_grid import SIGNS
 
 
 @options.with_session
@@ -53,6 +52,8 @@ def _grid(days: list[dict], stages: list[str]) -> Table:
 
 
 def _cell(day: dict, stage: str) -> str:
+    from jobs.day_grid import SIGNS
+
     state, rows = day["states"].get(stage, "nothing"), day["stages"].get(stage, 0)
     text = f"{SIGNS[state]} {rows:,}" if rows else SIGNS[state]
     return f"[{COLOURS[state]}]{text}[/{COLOURS[state]}]" if state in COLOURS else text

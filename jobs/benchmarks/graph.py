@@ -1,7 +1,8 @@
 """The graph's parts on made-up data: PageRank beside igraph, mixtures beside scikit-learn, neighbours beside all pairs.
 
-PageRank: 100,000 nodes and ten edges a node, which are walked near the seeds, and 60,000 with two and a half, which are solved
-whole; both once at random, once with hubs (node i has a share ~ i^-0.8 of the edges), seeded by 25 nodes. Mixtures: rows of 30
+PageRank, seeded by 25 nodes: 100,000 nodes and ten edges a node, which are walked near the seeds, once at random, once with hubs
+(node i has a share ~ i^-0.8 of the edges); and 60,000, which are solved whole, a sixth of them passages that are asked for and name
+the others, these with such shares. Mixtures: rows of 30
 similarities. Neighbours: planted vectors, the 30 nearest earlier rows of each. A peer that is not installed (igraph is for
 developers) is left out.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +25,9 @@ from pipelines.graph.pagerank import Adjacency, adjacency, exact, near
 from schemas.ids import content_hash
 
 NODES, SEEDS, QUESTIONS, TOP = 100_000, 25, 20, 50
-DENSE, THIN = (1.0, 10.0), (0.6, 2.5)  # share of the nodes, edges a node
+SHAPES = (("at random", 1.0, 10.0), ("with hubs", 1.0, 10.0), ("of passages and names", 0.6, 3.5))
+"""What is walked, its share of the nodes, edges a node."""
+A_PASSAGE = 6  # one node in as many is one
 ROWS, WIDTH, PEER_ROWS = 100_000, 30, 300
 DAMPINGS = (0.5, 0.85)
 VECTORS, COMPARED = 100_000, 2_000
@@ -34,9 +39,11 @@ def measure(limit: int | None, *, progress: Progress = lambda stage, done, total
     measured = (
         f"PageRank on {nodes:,} nodes, mixtures of {limit or ROWS:,} rows, neighbours of {limit or VECTORS:,} vectors"
     )
-    parts = (
-        lambda: _pageranks(nodes, *DENSE),
-        lambda: _pageranks(nodes, *THIN),
+    parts: tuple[Callable[[], Iterator[dict]], ...] = (
+        *(
+            partial(_pageranks, shape, int(share * nodes), int(share * nodes * degree))
+            for shape, share, degree in SHAPES
+        ),
         lambda: _mixtures(limit or ROWS),
         lambda: _neighbours(limit or VECTORS),
     )
@@ -54,26 +61,28 @@ def _row(part: str, size: str, seconds: float, faster: float | None = None, agre
     }  # fmt: skip
 
 
-def _pageranks(nodes: int, share: float, edges_a_node: float) -> Iterator[dict]:
-    nodes = int(share * nodes)
-    edges = int(edges_a_node * nodes)
-    for shape in ("at random", "with hubs"):
-        source, target, weight = made_up_graph(nodes, edges, hubs=shape == "with hubs")
-        graph = adjacency(source, target, weight, nodes)
-        size = f"{nodes:,} nodes, {edges:,} edges {shape}"
-        for damping in DAMPINGS:
-            yield from _questions(graph, damping, f"{size}, damping {damping}")
-        yield from _igraph(graph, source, target, weight, size)
+def _pageranks(shape: str, nodes: int, edges: int) -> Iterator[dict]:
+    passages = nodes // A_PASSAGE if shape == "of passages and names" else 0
+    source, target, weight = made_up_graph(nodes, edges, passages, hubs=shape == "with hubs")
+    graph = replace(adjacency(source, target, weight, nodes), asked=passages)
+    size = f"{nodes:,} nodes, {edges:,} edges {shape}"
+    for damping in DAMPINGS:
+        yield from _questions(graph, damping, f"{size}, damping {damping}")
+    yield from _igraph(graph, source, target, weight, size)
 
 
-def made_up_graph(nodes: int, edges: int, *, hubs: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(source, target, weight) of edges; with `hubs` one end of each is drawn by a power law."""
+def made_up_graph(
+    nodes: int, edges: int, passages: int = 0, *, hubs: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(source, target, weight) of edges. With `hubs` one end of each is drawn by a power law; with `passages` too, and these nodes
+    are the other end."""
     rng = np.random.default_rng(0)
-    source, target = rng.integers(0, nodes, edges), rng.integers(0, nodes, edges)
-    if hubs:
-        shares = np.cumsum(np.arange(1, nodes + 1) ** -0.8)
+    source, target = rng.integers(0, nodes, edges), rng.integers(0, passages or nodes, edges)
+    if hubs or passages:
+        named = np.arange(passages, nodes)
+        shares = np.cumsum(np.arange(1, len(named) + 1) ** -0.8)
         drawn = np.searchsorted(shares, rng.random(edges) * shares[-1])
-        source = rng.permutation(nodes)[np.minimum(drawn, nodes - 1)]
+        source = rng.permutation(named)[np.minimum(drawn, len(named) - 1)]
     return source, target, rng.random(edges) + 0.1
 
 
@@ -84,13 +93,13 @@ def _questions(graph: Adjacency, damping: float, size: str) -> Iterator[dict]:
         seeds, weights = rng.choice(len(graph), SEEDS, replace=False), rng.random(SEEDS) + 0.05
         reset = np.zeros(len(graph))
         reset[seeds] = weights
-        quick, quick_s = _timed(lambda s=seeds, w=weights: near(graph, s, w, damping))
+        quick, quick_s = _timed(lambda s=seeds, w=weights: near(graph, s, w, damping, only_asked=graph.asked > 0))
         slow, slow_s = _timed(lambda r=reset: exact(graph, r, damping)) if i < 10 else (None, 0.0)
         if i >= 2:
             serving.append(quick_s)
         if i >= 2 and slow is not None:
             whole.append(slow_s)
-            shared.append(len(_top(quick) & _top(slow)) / TOP)
+            shared.append(len(_top(quick) & _top(slow[: len(quick)])) / TOP)
     ratio = float(np.median(whole) / np.median(serving))
     yield _row(
         "PageRank near the seeds, top 50 as exact", size, float(np.median(serving)), ratio, float(np.mean(shared))

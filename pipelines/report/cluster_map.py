@@ -17,7 +17,6 @@ from functools import lru_cache
 
 import faiss
 import numpy as np
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from wordfreq import zipf_frequency
 
@@ -113,6 +112,8 @@ def _kmeans(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _flatten(vectors: np.ndarray) -> np.ndarray:
+    from sklearn.manifold import TSNE  # a second or so, which every ingest would spend at its start
+
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=0, metric="cosine", max_iter=400)
     with threadpool_limits(1):  # more threads wait for each other in every step: 25 times slower on a busy machine
