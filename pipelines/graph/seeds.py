@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,8 +36,7 @@ class Seeds:
         return bool(self.found)
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Characters [start, end) of a question that may name an entity. `written` as a name, with a capital or a digit; or where
     that says nothing, `perhaps` a name: with the first word, or in a question without capitals."""
 
@@ -52,17 +52,16 @@ def named_spans(text: str) -> list[Span]:
     tokens = tokenize(text, 0, len(text))
     plain = not any(c.isupper() for c in text[1:])
     written = [0, *accumulate(t[0][0].isdigit() or (t[0][0].isupper() and n > 0) for n, t in enumerate(tokens))]
-    out: dict[tuple[int, int, str], Span] = {}
+    out: list[Span] = []
     for length in range(min(LONGEST, len(tokens)), 0, -1):
         for i in range(len(tokens) - length + 1):
             if length == 1 and closed_class(tokens[i][0].lower()):
                 continue
             start, end = tokens[i][1], tokens[i + length - 1][2]
             if normal := normal_form(text[start:end]):
-                for form in (normal, in_singular(normal)):
-                    span = Span(start, end, folded(form), written[i + length] > written[i], plain or not i)
-                    out.setdefault((start, end, span.folded), span)
-    return list(out.values())
+                forms = dict.fromkeys((folded(normal), folded(in_singular(normal))))
+                out += (Span(start, end, form, written[i + length] > written[i], plain or not i) for form in forms)
+    return out
 
 
 def folded(normal: str) -> str:
