@@ -171,8 +171,7 @@ class Collections:
 
     def __init__(self, collections: Sequence[Sequence[Part]]) -> None:
         parts = [part for found in collections for part in found]
-        self._sizes = [end - start for _, start, end in parts]
-        firsts = np.cumsum([0, *self._sizes])
+        firsts = np.cumsum([0, *(end - start for _, start, end in parts)])
         owners = np.repeat(np.arange(len(collections)), [len(found) for found in collections])
         self._ends = firsts[np.cumsum([len(found) for found in collections])]
         self._ranges: list[_Ranges] = []

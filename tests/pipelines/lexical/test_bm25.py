@@ -70,6 +70,20 @@ def test_several_indexes_as_one_collection_equal_one_index(index, first, second,
     assert np.allclose(found, reference(question, first + second), atol=1e-4)
 
 
+@given(TEXTS, TEXTS, QUESTIONS, st.lists(st.integers(0, 12), min_size=3, max_size=3))
+def test_collections_that_are_asked_together_are_each_what_it_is_alone(index, first, second, question, cuts):
+    """Ranges of two indexes dealt out to three collections; one of them may be empty."""
+    one, other = index(first), index(second)
+    a, b, c = min(cuts[0], len(first)), min(cuts[1], len(second)), min(cuts[2], len(second))
+    low, high = sorted((b, c))
+    dealt = [[(one, 0, a), (other, 0, low)], [(other, low, high)], [(one, a, len(first)), (other, high, len(second))]]
+    together = lexical.Collections(dealt)
+    for found, parts in zip(together.scores(question), dealt, strict=True):
+        assert np.array_equal(found, np.concatenate(lexical.scores(question, parts)))
+    for found, parts in zip(together.shares(question), dealt, strict=True):
+        assert np.array_equal(found, np.concatenate(lexical.shares(question, parts)))
+
+
 @given(TEXTS, QUESTIONS)
 def test_shares_are_scores_on_another_scale_and_stay_below_one(index, texts, question):
     part = [(index(texts), 0, len(texts))]
