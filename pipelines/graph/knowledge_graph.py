@@ -133,20 +133,23 @@ class KnowledgeGraph:
         wanted = unit_keys(span.folded for span in spans)
         bounds = (np.searchsorted(self._hashes, wanted, side).tolist() for side in ("left", "right"))
         allowed = None if len(scope) == len(self.spans) else np.array([self._number[n] for n in scope], np.int64)
-        found: list[Seed] = []
-        taken: dict[int, list[Span]] = {}
+        perhaps: list[tuple[Span, int, int]] = []
         for span, a, b in zip(spans, *bounds, strict=True):
             if a == b:
                 continue
             nodes = self._named_nodes[a:b]
             owners = np.searchsorted(self._firsts, nodes, "right") - 1
             inside = np.ones(len(nodes), bool) if allowed is None else np.isin(owners, allowed)
-            for node, owner in zip(nodes[inside][:KEPT_NAMES].tolist(), owners[inside].tolist(), strict=False):
-                known = self._entities.slice(self._entity_row(node), 1).to_pylist()[0]
-                before = [t for t in taken.get(owner, ()) if span.end > t.start and t.end > span.start and t != span]
-                if not before and folded(known["normal"]) == span.folded and self._degree(node):
-                    taken.setdefault(owner, []).append(span)
-                    found.append(self._named_seed(node, known, span, params))
+            nodes, owners = nodes[inside][:KEPT_NAMES], owners[inside][:KEPT_NAMES]
+            perhaps += ((span, node, owner) for node, owner in zip(nodes.tolist(), owners.tolist(), strict=True))
+        entities = self._entities.take(pa.array([self._entity_row(node) for _, node, _ in perhaps], pa.int64()))
+        found: list[Seed] = []
+        taken: dict[int, list[Span]] = {}
+        for (span, node, owner), known in zip(perhaps, entities.to_pylist(), strict=True):
+            before = [t for t in taken.get(owner, ()) if span.end > t.start and t.end > span.start and t != span]
+            if not before and folded(known["normal"]) == span.folded and self._degree(node):
+                taken.setdefault(owner, []).append(span)
+                found.append(self._named_seed(node, known, span, params))
         return found
 
     def _named_seed(self, node: int, entity: dict, span: Span, params: SeedParams) -> Seed:
