@@ -129,28 +129,33 @@ class KnowledgeGraph:
         return merged(named, told)
 
     def _named(self, spans: Sequence[Span], scope: Sequence[str], params: SeedParams) -> list[Seed]:
-        """Entities that the text names; of overlapping names of a namespace the longest. The first `KEPT_NAMES` of a span."""
+        """Entities that the text names; of overlapping names of a namespace the longest."""
+        perhaps = self._hashed_alike(spans, scope)
+        entities = self._entities.take(pa.array([self._entity_row(node) for _, node, _ in perhaps], pa.int64()))
+        found: list[Seed] = []
+        taken: dict[int, list[Span]] = {}
+        for (span, node, owner), entity in zip(perhaps, entities.to_pylist(), strict=True):
+            before = [t for t in taken.get(owner, ()) if span.end > t.start and t.end > span.start and t != span]
+            if not before and folded(entity["normal"]) == span.folded and self._degree(node):
+                taken.setdefault(owner, []).append(span)
+                found.append(self._named_seed(node, entity, span, params))
+        return found
+
+    def _hashed_alike(self, spans: Sequence[Span], scope: Sequence[str]) -> list[tuple[Span, int, int]]:
+        """(span, node, number of its namespace) of entities with the hash of a span; of each span the first `KEPT_NAMES`."""
         wanted = unit_keys(span.folded for span in spans)
-        bounds = (np.searchsorted(self._hashes, wanted, side).tolist() for side in ("left", "right"))
+        first = np.searchsorted(self._hashes, wanted)
+        known = np.flatnonzero(self._hashes.take(first, mode="clip") == wanted) if len(self._hashes) else first[:0]
+        after = np.searchsorted(self._hashes, wanted[known], "right")
         allowed = None if len(scope) == len(self.spans) else np.array([self._number[n] for n in scope], np.int64)
         perhaps: list[tuple[Span, int, int]] = []
-        for span, a, b in zip(spans, *bounds, strict=True):
-            if a == b:
-                continue
+        for at, a, b in zip(known.tolist(), first[known].tolist(), after.tolist(), strict=True):
             nodes = self._named_nodes[a:b]
             owners = np.searchsorted(self._firsts, nodes, "right") - 1
             inside = np.ones(len(nodes), bool) if allowed is None else np.isin(owners, allowed)
             nodes, owners = nodes[inside][:KEPT_NAMES], owners[inside][:KEPT_NAMES]
-            perhaps += ((span, node, owner) for node, owner in zip(nodes.tolist(), owners.tolist(), strict=True))
-        entities = self._entities.take(pa.array([self._entity_row(node) for _, node, _ in perhaps], pa.int64()))
-        found: list[Seed] = []
-        taken: dict[int, list[Span]] = {}
-        for (span, node, owner), known in zip(perhaps, entities.to_pylist(), strict=True):
-            before = [t for t in taken.get(owner, ()) if span.end > t.start and t.end > span.start and t != span]
-            if not before and folded(known["normal"]) == span.folded and self._degree(node):
-                taken.setdefault(owner, []).append(span)
-                found.append(self._named_seed(node, known, span, params))
-        return found
+            perhaps += ((spans[at], node, owner) for node, owner in zip(nodes.tolist(), owners.tolist(), strict=True))
+        return perhaps
 
     def _named_seed(self, node: int, entity: dict, span: Span, params: SeedParams) -> Seed:
         is_name = span.written or (span.perhaps and entity["kind"] != "term")

@@ -32,7 +32,8 @@ SELDOM = 16  # where fewer than one unit in as many has a score, going from thes
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
     """What is known of all units: words and the graph of every one, of vectors the `routing.KEPT` nearest of each level."""
     near = {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in dense_weights(scope, params, {})}
-    return Overview(words_met(scope, asked, params), near, walked(scope, asked, params))
+    weights = dense_weights(scope, params, {name: cosines for name, (_, cosines) in near.items()})
+    return Overview(words_met(scope, asked, params), near, weights, walked(scope, asked, params))
 
 
 def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Overview) -> np.ndarray:
@@ -43,9 +44,8 @@ def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Ove
         known["window"] = seen.walked[1] + known.get("window", np.float32(0))
     for name, scores in known.items():
         _add_known(totals, scope.levels[name], scores)
-    weights = dense_weights(scope, params, seen.cosines)
     for name, (units, cosines) in seen.near.items():
-        _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, of_units(weights[name], units))
+        _add_nearest(totals, scope.levels[name], units, cosines, asked.vector, of_units(seen.weights[name], units))
     alone = Evidence(None)
     leaf_scores(scope, asked, params, alone)
     if "time" in alone.channels:

@@ -69,16 +69,12 @@ Walked = tuple[GraphChannel, np.ndarray]
 @dataclass(frozen=True)
 class Overview:
     """What is known of all units of a scope before some leaves are chosen: their `words`, the units `near` to the question of each
-    level with their cosines, which also route the levels, and where the graph leads."""
+    level with their cosines, the `weights` of these levels, routed by them, and where the graph leads."""
 
     words: Words
     near: dict[str, tuple[np.ndarray, np.ndarray]]
+    weights: dict[str, Weight]
     walked: Walked | None
-
-    @property
-    def cosines(self) -> dict[str, np.ndarray]:
-        """Those of the nearest units, by level."""
-        return {name: cosines for name, (_, cosines) in self.near.items()}
 
 
 def evidence(
@@ -91,7 +87,7 @@ def evidence(
     """Everything that speaks for the leaves of a scope; for some of them, given with the `overview` that they were chosen by."""
     found = Evidence(leaves)
     covers = _covers(scope, found)
-    _dense(scope, asked, params, covers, found, overview.cosines if overview else None)
+    _dense(scope, asked, params, covers, found, overview)
     _lexical(overview.words if overview else words_met(scope, asked, params), covers, found)
     _graph(overview.walked if overview else walked(scope, asked, params), covers, found)
     leaf_scores(scope, asked, params, found)
@@ -143,7 +139,9 @@ def dense_weights(scope: Scope, params: RecallParams, cosines: dict[str, np.ndar
     return routed(weights, cosines, params.temperature) if params.routing else weights
 
 
-def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence, near) -> None:
+def _dense(
+    scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence, overview: Overview | None
+) -> None:
     spreads = {}
     for name in dense_weights(scope, params, {}):
         level = scope.levels[name]
@@ -152,7 +150,7 @@ def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evid
         spreads[name] = (
             (float(cosines.mean()), float(cosines.std())) if found.leaves is None else level.spread(asked.vector)
         )
-    weights = dense_weights(scope, params, near or found.cosines)
+    weights = overview.weights if overview else dense_weights(scope, params, found.cosines)
     if params.routing and len(weights) > 1:
         means = {name: float(np.mean(weight)) for name, weight in weights.items()}
         total = sum(means.values())
@@ -163,7 +161,7 @@ def _dense(scope: Scope, asked: Asked, params: RecallParams, covers, found: Evid
         mean, deviation = spreads[name]
         scale = of_units(weight, found.units[name]) / deviation if deviation > 1e-9 else 0.0
         _add(found, f"dense:{name}", name, covers(name), (found.cosines[name] - mean) * np.float32(scale))
-    seen = [*found.cosines.values(), *(near or {}).values()]
+    seen = [*found.cosines.values(), *(cosines for _, cosines in (overview.near.values() if overview else ()))]
     found.nearest = max((float(c.max()) for c in seen if len(c)), default=0.0)
 
 
