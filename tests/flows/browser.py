@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OUTPUT = Path(__file__).resolve().parents[2] / "test-output"
@@ -17,6 +17,7 @@ QUIET = (
     "--no-first-run", "--disable-quic",
 )  # fmt: skip
 PATIENCE_MS = 60_000
+CREATED = re.compile(r"/create_flow_run$")
 
 
 @contextmanager
@@ -74,8 +75,13 @@ class RunForm:
         expect(control).to_have_text(value)
 
     def submit(self) -> None:
-        """Press the button; the page of the deployment or of the run follows."""
-        self.page.get_by_role("button", name="Submit").click()
+        """Press the button, and again if the page does nothing; that of the deployment or of the run follows."""
+        for _ in range(2):
+            with suppress(TimeoutError):
+                with self.page.expect_response(CREATED, timeout=PATIENCE_MS / 2) as answer:
+                    self.page.get_by_role("button", name="Submit").click()
+                if answer.value.ok:
+                    break
         self.page.wait_for_url(re.compile(r"(?<!/run)$"))
 
 
