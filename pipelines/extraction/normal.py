@@ -24,13 +24,9 @@ def normal_form(surface: str, *, term: bool = False) -> str:
     plain = surface.isascii()  # such a text is its own NFKC
     text = (surface if plain else unicodedata.normalize("NFKC", surface).translate(_UNIFY)).casefold()
     text = _strip_marks(" ".join(text.split()))
-    first, space, rest = text.partition(" ")
-    while space and first in _DETERMINERS:
-        text = rest
-        first, space, rest = text.partition(" ")
-    if text.endswith(("'s", "s'")):
-        text = text[: -1 if text[-1] == "'" else -2]
-    text = _strip_marks(text)
+    while (words := text.partition(" "))[1] and words[0] in _DETERMINERS:
+        text = words[2]
+    text = _strip_marks(text[:-1] if text.endswith("s'") else text.removesuffix("'s"))
     return in_singular(text) if term else text
 
 

@@ -7,7 +7,7 @@ each leaf the units of a level that cover it, so that the best of them is one ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -212,7 +212,7 @@ class Scope:
     def granularities(self) -> set[str]:
         return {p.granularity for level in self.levels.values() for p in level.parts}
 
-    def shares(self, text: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    def shares(self, text: str, names: Sequence[str]) -> dict[str, np.ndarray]:
         """By level the share of a question's words, by BM25, that each unit has; the units of a level are one collection."""
         asked, known = self._last_shares
         if asked != text:
