@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, cg
 
 FEW_EDGES = 10  # an eliminated node of k edges leaves up to k (k - 1) weights for its 2 k
 NODE = 8  # a node of what is left takes as long as so many weights
 SMALL = 20_000  # weights of a graph in which nothing is eliminated: it would take longer than the questions
 ROUNDS = 64
-TOLERANCE = 5e-4  # of the right-hand side, in what is left unsolved
+TOLERANCE = 1e-4  # of the right-hand side, in what is left unsolved
 Entries = tuple[np.ndarray, np.ndarray]
 """(places, values) of a vector that is 0 elsewhere; what is said of one place several times adds up."""
 
@@ -41,9 +40,8 @@ class Level:
         out = place < 0
         rows = -1 - place[out]
         own = values[out] * self.inverse[rows]
-        across = self.across[rows]
-        passed_on = across.data * np.repeat(own, np.diff(across.indptr))
-        return (rows, own), (np.concatenate([place[~out], across.indices]), np.concatenate([values[~out], passed_on]))
+        kept, passed_on = _passed_on(self.across, rows, own)
+        return (rows, own), (np.concatenate([place[~out], kept]), np.concatenate([values[~out], passed_on]))
 
     def up(self, own: Entries, kept: np.ndarray) -> np.ndarray:
         """The solution of all nodes from that of the kept."""
@@ -95,14 +93,39 @@ class System:
 
     def _solved(self, places: np.ndarray, values: np.ndarray) -> np.ndarray:
         b = self.scale * np.bincount(places, values, len(self.number)).astype(np.float32)
-        shape = self.matrix.shape
-        system = LinearOperator(shape, dtype=np.float32, matvec=lambda y: y - self.matrix @ y)
-        y = cg(system, b, rtol=TOLERANCE, maxiter=ROUNDS)[0]
+        y = _conjugate_gradients(self.matrix, b)
         for component in np.unique(np.searchsorted(self.bounds, places, "right") - 1).tolist():
             part = slice(*self.bounds[component : component + 2])
             rest, pull = self.rest[part], self.pull[part]
             y[part] += (rest @ b[part] - pull @ y[part]) / (rest @ pull) * rest
         return self.scale * y
+
+
+def _passed_on(across: csr_array, rows: np.ndarray, own: np.ndarray) -> Entries:
+    """`own` of some rows times these rows. A few are picked in a tenth of the time that taking them out as a matrix costs."""
+    first, counts = across.indptr[rows], across.indptr[rows + 1] - across.indptr[rows]
+    ends = np.cumsum(counts)
+    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
+    return across.indices[at], across.data[at] * np.repeat(own, counts)
+
+
+def _conjugate_gradients(matrix: csr_array, b: np.ndarray) -> np.ndarray:
+    """y - matrix y = b to `TOLERANCE` (Hestenes and Stiefel 1952). What scipy's does around each of the few products here takes
+    half as long as the product."""
+    y, left = np.zeros_like(b), b.copy()
+    way, length = left.copy(), float(left @ left)
+    enough = TOLERANCE**2 * length
+    for _ in range(ROUNDS):
+        if length <= enough:
+            break
+        turned = way - matrix @ way
+        step = np.float32(length / float(way @ turned))
+        y += step * way
+        left -= step * turned
+        length, before = float(left @ left), length
+        way *= np.float32(length / before)
+        way += left
+    return y
 
 
 def system_of(matrix: csr_array, strength: np.ndarray, damping: float, asked: int = 0) -> System:
