@@ -28,7 +28,7 @@ from pipelines.graph.knowledge_graph import KnowledgeGraph
 from schemas.errors import StoreError
 
 VERSION = 8
-ANN_ROWS = 8_000
+ANN_ROWS = 5_000
 NO_DAY = -(2**31)
 EPOCH = 719_163  # the ordinal of 1970-01-01
 _SPEAKER = re.compile(r"([^:\n]{1,60}): ")
@@ -188,8 +188,8 @@ class RecallShard:
                 )
         self._source = pa.memory_map(str(folder / "units.arrow"))
         self.units = pa.ipc.open_file(self._source).read_all()
-        self._batches = self.units.select(SHOWN).to_batches()
-        self._batch_ends = np.cumsum([batch.num_rows for batch in self._batches])
+        self._shown = [batch.columns for batch in self.units.select(SHOWN).to_batches()]
+        self._ends = np.cumsum([len(columns[0]) for columns in self._shown])
         self.vectors = np.asarray(np.load(folder / "vectors.npy", mmap_mode="r"))
         self.low = np.asarray(np.load(folder / "low.npy", mmap_mode="r"))
         self.high = np.asarray(np.load(folder / "high.npy", mmap_mode="r"))
@@ -207,15 +207,13 @@ class RecallShard:
         return KnowledgeGraph(folder, self.units) if folder.exists() else None
 
     def rows(self, numbers: Sequence[int]) -> list[dict]:
-        """What hits show of some rows. `take` on the whole table would copy its strings."""
-        out: list[dict] = [{}] * len(numbers)
-        batches = np.searchsorted(self._batch_ends, numbers, "right")
-        for at in np.unique(batches).tolist():
-            places, batch = np.flatnonzero(batches == at), self._batches[at]
-            first = int(self._batch_ends[at]) - batch.num_rows
-            found = batch.take(pa.array(np.asarray(numbers)[places] - first)).to_pylist()
-            for place, row in zip(places.tolist(), found, strict=True):
-                out[place] = row
+        """What hits show of some rows, value by value: a `take` of all columns costs twice as much, of the table it would copy its
+        strings."""
+        out = []
+        for number, at in zip(numbers, np.searchsorted(self._ends, numbers, "right").tolist(), strict=True):
+            columns, end = self._shown[at], int(self._ends[at])
+            row = number - end + len(columns[0])
+            out.append({name: column[row].as_py() for name, column in zip(SHOWN, columns, strict=True)})
         return out
 
     def namespaces(self) -> set[str]:
