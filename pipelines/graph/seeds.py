@@ -59,8 +59,10 @@ def named_spans(text: str) -> list[Span]:
                 continue
             start, end = tokens[i][1], tokens[i + length - 1][2]
             if normal := normal_form(text[start:end]):
-                forms = dict.fromkeys((folded(normal), folded(in_singular(normal))))
-                out += (Span(start, end, form, written[i + length] > written[i], plain or not i) for form in forms)
+                named, perhaps = written[i + length] > written[i], plain or not i
+                out.append(Span(start, end, folded(normal), named, perhaps))
+                if (one := in_singular(normal)) != normal:
+                    out.append(Span(start, end, folded(one), named, perhaps))
     return out
 
 

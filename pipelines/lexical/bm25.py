@@ -1,10 +1,9 @@
 """BM25 (Robertson and Zaragoza 2009) over postings in mapped arrays, sorted by term, inside a term by row.
 
 Rows of one granularity and namespace are contiguous, so the postings of a term inside that range are one slice, found by binary
-search: document frequency, lengths and scores
-are the range's own. One tenant's words never weigh in another tenant's ranking, and
+search: document frequency, lengths and scores are the range's own. One tenant's words never weigh in another tenant's ranking, and
 turns are not compared with sessions. A query costs the postings of its terms in the range. Memory: nothing but what the page
-cache keeps. k1 = 1.2, b = 0.75, idf = ln(1 + (N - df + 0.5) / (df + 0.5)).
+cache keeps, and the scores of the words asked for lately. k1 = 1.2, b = 0.75, idf = ln(1 + (N - df + 0.5) / (df + 0.5)).
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pipelines.lexical.terms import stem_terms, stems, surface_words
 
 K1, B = 1.2, 0.75
 KEPT_TERMS = 10_000
+KEPT_POSTINGS = 2_000_000  # of twelve bytes
 
 
 def build(texts: Iterable[str], out: Path) -> None:
@@ -155,6 +155,7 @@ class Lexical:
         return self._lengths[start:end]
 
 
+NOTHING = np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
 Part = tuple[Lexical, int, int]
 """Rows [start, end) of one index."""
 
@@ -167,7 +168,7 @@ def _counted(text: str) -> tuple[tuple[str, int], ...]:
 
 class Collections:
     """Row ranges in collections, each with its own frequencies and lengths; a question is put to all of them at once. Keeps a
-    number for each row, so that a question costs its postings alone."""
+    number for each row, so that a question costs its postings alone, and what the last `KEPT_POSTINGS` of them gave."""
 
     def __init__(self, collections: Sequence[Sequence[Part]]) -> None:
         parts = [part for found in collections for part in found]
@@ -189,6 +190,8 @@ class Collections:
             average = max(float(lengths.sum()) / max(1, len(lengths)), 1.0)
             norms.append((K1 * (1.0 - B + B * lengths / average)).astype(np.float32))
         self._norms = np.concatenate(norms)
+        self._known: dict[str, _Scored] = {}
+        self._kept = 0
 
     def scores(self, text: str) -> list[np.ndarray]:
         """BM25 of a question -> f32 [rows] for each collection."""
@@ -209,14 +212,40 @@ class Collections:
         """(BM25 of all rows, of each collection the score of a unit that is nothing but the question's words)."""
         scores, ideals = np.zeros(len(self._norms), np.float32), np.zeros(len(self._n))
         for word, weight in _counted(text):
-            places = [ranges.places(word) for ranges in self._ranges]
-            df = sum(ranges.frequencies(at) for ranges, at in zip(self._ranges, places, strict=True))
-            gains = np.where(df, weight * np.log1p((self._n - df + 0.5) / (df + 0.5)) * (K1 + 1.0), 0.0)
-            ideals += gains
-            for ranges, at in zip(self._ranges, places, strict=True):
-                rows, tf, gain = ranges.postings(at, gains.astype(np.float32))
-                scores[rows] += gain * tf / (tf + self._norms[rows])
+            found = self._word(word)
+            ideals += weight * found.most
+            scores[found.rows] += found.scores if weight == 1 else np.float32(weight) * found.scores
         return scores, ideals
+
+    def _word(self, word: str) -> _Scored:
+        """What a word gives. Those asked for lately are kept: the words that many questions have are those of many rows."""
+        found = self._known.get(word)
+        if found is None:
+            found = self._scored(word)
+            self._kept += len(found.rows)
+            if self._kept > KEPT_POSTINGS:
+                self._known.clear()
+                self._kept = len(found.rows)
+            self._known[word] = found
+        return found
+
+    def _scored(self, word: str) -> _Scored:
+        places = [ranges.places(word) for ranges in self._ranges]
+        df = sum(ranges.frequencies(at) for ranges, at in zip(self._ranges, places, strict=True))
+        most = np.where(df, np.log1p((self._n - df + 0.5) / (df + 0.5)) * (K1 + 1.0), 0.0)
+        gains = most.astype(np.float32)
+        found = [ranges.postings(at, gains) for ranges, at in zip(self._ranges, places, strict=True)]
+        rows, tf, gain = (np.concatenate(parts) for parts in zip(NOTHING, *found, strict=True))
+        return _Scored(rows, gain * tf / (tf + self._norms[rows]), most)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """BM25 of one word: `rows` that have it with their `scores`, and of each collection the `most` that a row can get."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    most: np.ndarray
 
 
 class _Ranges:
@@ -241,7 +270,7 @@ class _Ranges:
         """(rows among those of all collections, occurrences, the gain of the word there) of the postings at `places`."""
         found = [self._index.postings_at(low, high) for low, high in places.tolist() if high > low]
         if not found:
-            return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32)
+            return NOTHING
         lengths = places[:, 1] - places[:, 0]
         rows, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return (

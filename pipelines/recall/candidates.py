@@ -15,9 +15,10 @@ from pipelines.recall.channels import (
     Evidence,
     Overview,
     Weight,
-    dense_weights,
+    heard,
     leaf_scores,
     of_units,
+    trusted,
     walked,
     words_met,
 )
@@ -31,8 +32,9 @@ SELDOM = 16  # where fewer than one unit in as many has a score, going from thes
 
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
     """What is known of all units: words and the graph of every one, of vectors the `routing.KEPT` nearest of each level."""
-    near = {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in dense_weights(scope, params, {})}
-    weights = dense_weights(scope, params, {name: cosines for name, (_, cosines) in near.items()})
+    speaking = heard(scope, params, "dense")
+    near = {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in speaking}
+    weights = trusted(speaking, {name: cosines for name, (_, cosines) in near.items()}, params)
     return Overview(words_met(scope, asked, params), near, weights, walked(scope, asked, params))
 
 

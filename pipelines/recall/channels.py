@@ -118,7 +118,7 @@ def _add(found: Evidence, channel: str, level: str, cover: Cover, own: np.ndarra
     found.own.setdefault(level, {})[channel] = own
 
 
-def _heard(scope: Scope, params: RecallParams, kind: str) -> dict[str, Weight]:
+def heard(scope: Scope, params: RecallParams, kind: str) -> dict[str, Weight]:
     """Weights of the levels that speak, each times the share of its units that no finer one of them has already."""
     given = {"dense": params.dense, "lexical": params.lexical}[kind]
     speaking = [n for n in LEVELS if given.get(n) and n in scope.levels and params.speaks(f"{kind}:{n}")]
@@ -133,9 +133,8 @@ def of_units(weight: Weight, units: np.ndarray | None) -> Weight:
     return weight[units] if isinstance(weight, np.ndarray) and units is not None else weight
 
 
-def dense_weights(scope: Scope, params: RecallParams, cosines: dict[str, np.ndarray]) -> dict[str, Weight]:
-    """Weights of the levels that are asked by vectors, routed by the cosines of their units."""
-    weights = _heard(scope, params, "dense")
+def trusted(weights: dict[str, Weight], cosines: dict[str, np.ndarray], params: RecallParams) -> dict[str, Weight]:
+    """Weights of levels that are asked by vectors, routed by the cosines of their units."""
     return routed(weights, cosines, params.temperature) if params.routing else weights
 
 
@@ -143,14 +142,15 @@ def _dense(
     scope: Scope, asked: Asked, params: RecallParams, covers, found: Evidence, overview: Overview | None
 ) -> None:
     spreads = {}
-    for name in dense_weights(scope, params, {}):
+    speaking = overview.weights if overview else heard(scope, params, "dense")
+    for name in speaking:
         level = scope.levels[name]
         covers(name)
         found.cosines[name] = cosines = _cosines(level, found.units[name], asked.vector)
         spreads[name] = (
             (float(cosines.mean()), float(cosines.std())) if found.leaves is None else level.spread(asked.vector)
         )
-    weights = overview.weights if overview else dense_weights(scope, params, found.cosines)
+    weights = overview.weights if overview else trusted(speaking, found.cosines, params)
     if params.routing and len(weights) > 1:
         means = {name: float(np.mean(weight)) for name, weight in weights.items()}
         total = sum(means.values())
@@ -171,7 +171,7 @@ def _cosines(level: Level, units: np.ndarray | None, vector: np.ndarray) -> np.n
 
 def words_met(scope: Scope, asked: Asked, params: RecallParams) -> Words:
     """What the words of a question say of the units of every level that is asked by words."""
-    weights = _heard(scope, params, "lexical")
+    weights = heard(scope, params, "lexical")
     shares = scope.shares(asked.reading.text, tuple(weights))
     return {name: np.float32(weight) * shares[name] for name, weight in weights.items()}
 

@@ -93,10 +93,11 @@ def gather(scope: Scope, found: Evidence, granularity: str) -> Candidates:
     name = next(level for level, kinds in LEVELS.items() if granularity in kinds)
     level = scope.levels[name]
     parts = [(p, int(o)) for p, o in zip(level.parts, level.offsets, strict=False) if p.granularity == granularity]
+    scored = found.units.get(name)
     if found.leaves is None:
         units = np.concatenate([np.arange(o, o + len(p)) for p, o in parts])
     else:
-        near = level.cover.narrowed(found.leaves)[0]
+        near = level.cover.narrowed(found.leaves)[0] if scored is None else scored
         units = np.concatenate([near[np.searchsorted(near, o) : np.searchsorted(near, o + len(p))] for p, o in parts])
     low, high = level.low[units], level.high[units]
     if found.leaves is not None:
@@ -105,7 +106,6 @@ def gather(scope: Scope, found: Evidence, granularity: str) -> Candidates:
     base = found.totals - np.sum([found.channels[c] for c in own], axis=0) if own else found.totals
     totals = _maximum_between(base, low, high)
     if own:
-        scored = found.units.get(name)
         places = units if scored is None else np.searchsorted(scored, units)
         totals = totals + np.sum([scores[places] for scores in own.values()], axis=0)
     return Candidates(name, parts, units, low, high, np.where(high > low, totals, -np.inf), base, found)

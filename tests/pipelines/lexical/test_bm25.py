@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import lexical
-from pipelines.lexical import stem_terms
+from pipelines.lexical import bm25, stem_terms
 
 WORDS = ["cat", "cats", "run", "running", "blue", "house", "garden", "Paris", "the", "naïve", "42", "don't"]
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), max_size=12)
@@ -82,6 +82,18 @@ def test_collections_that_are_asked_together_are_each_what_it_is_alone(index, fi
         assert np.array_equal(found, np.concatenate(lexical.scores(question, parts)))
     for found, parts in zip(together.shares(question), dealt, strict=True):
         assert np.array_equal(found, np.concatenate(lexical.shares(question, parts)))
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1_000])
+@given(texts=TEXTS, questions=st.lists(QUESTIONS, max_size=4))
+def test_what_is_kept_of_earlier_questions_changes_no_score_and_has_a_bound(index, kept, texts, questions):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bm25, "KEPT_POSTINGS", kept)
+        collections = lexical.Collections([[(index(texts), 0, len(texts))]])
+        for question in questions:
+            assert np.allclose(collections.scores(question)[0], reference(question, texts), atol=1e-4)
+            words = [len(word.rows) for word in collections._known.values()]
+            assert sum(words) <= kept or len(words) == 1
 
 
 @given(TEXTS, QUESTIONS)
