@@ -2,7 +2,8 @@
 
 The floor is what any dense search must do: inner products of the question with every leaf vector (turns, sentences) by numpy, and
 the ten best of them. Recall does that at every level of granularity, adds the lexical channels and reads the hits, so it is slower
-and finds more; the ratio says what that costs. Scan and search take turns on each question. The first question of a namespace also
+and finds more; the ratio says what that costs. Each question is encoded, searched and scanned for before the next one, as they come
+in use: a search finds the processor's caches full of the encoder's weights. The first question of a namespace also
 pays for opening its scope, so p99 in one namespace shows what a cold one costs.
 """
 
@@ -19,9 +20,11 @@ import orjson
 from jobs.run import Progress
 from jobs.store.reader import open_store
 from pipelines.recall import Query, Recall, RecallShard
+from pipelines.recall.one_thread import one_thread
 from schemas.errors import UsageError
 
 QUESTIONS, K, WARM = 200, 10, 5
+ENCODING = "encode the question"
 LEAVES = ("turn", "sentence")
 SAMPLED = ("fact", "sentence", "turn")
 
@@ -45,18 +48,16 @@ def measure(
     with open_store(store) as opened:
         recall = opened.recall_with(None)
         questions = _questions(recall.shards, data, limit)
-        vectors, encoding = _encoded(recall, questions)
         measured = (
             f"Recall of {K} for {len(questions):,} questions, one at a time, snapshot {opened.snapshot.number} with "
             f"{sum(s.units.num_rows for s in recall.shards):,} units"
         )
-        search = Recall(recall.shards, lambda texts: np.stack([vectors[t] for t in texts]))
-        rows = [_row("encode the question", "-", None, encoding, None)]
+        rows = []
         for done, scope in enumerate(("one namespace", "all namespaces"), 1):
-            everywhere = scope == "all namespaces"
-            leaves, searched, scanned = _search(search, vectors, questions, everywhere=everywhere)
-            rows.append(_row("Engraph search", scope, leaves, searched, scanned))
-            rows.append(_row("numpy dense scan of leaves", scope, leaves, scanned, scanned))
+            leaves, seconds = _asked(recall, questions, everywhere=scope == "all namespaces")
+            scanned = seconds["numpy dense scan of leaves"]
+            rows.append(_row(ENCODING, scope, None, seconds.pop(ENCODING), None))
+            rows += [_row(part, scope, leaves, took, scanned) for part, took in seconds.items()]
             progress("recall", done, 2)
     return [row | {"measured": measured} for row in rows]
 
@@ -94,33 +95,29 @@ def _sampled(shards: Sequence[RecallShard], limit: int) -> list[Question]:
     raise UsageError("the store holds no facts, sentences or turns to ask about: ingest something first")
 
 
-def _encoded(recall: Recall, questions: Sequence[Question]) -> tuple[dict[str, np.ndarray], list[float]]:
-    recall.encode([q.text for q in questions[:WARM]])  # loads the model
-    vectors, seconds = {}, []
-    for question in questions:
-        vector, took = _timed(lambda text=question.text: recall.encode([text]))
-        vectors[question.text] = vector[0]
-        seconds.append(took)
-    return vectors, seconds
-
-
-def _search(
-    search: Recall, vectors: dict[str, np.ndarray], questions: Sequence[Question], *, everywhere: bool
-) -> tuple[int, list[float], list[float]]:
-    """(leaves in the scope, their median where scopes differ; seconds of each search; seconds of each scan)."""
+def _asked(recall: Recall, questions: Sequence[Question], *, everywhere: bool) -> tuple[int, dict[str, list[float]]]:
+    """(leaves in the scope, their median where scopes differ; by part the seconds of each question)."""
+    vectors: dict[str, np.ndarray] = {}
+    search = Recall(recall.shards, lambda texts: np.stack([vectors[t] for t in texts]))
     warm = questions[:WARM]
-    searched, scanned, leaves = [], [], []
+    seconds: dict[str, list[float]] = {ENCODING: [], "Engraph search": [], "numpy dense scan of leaves": []}
+    leaves = []
     for i, question in enumerate([*warm, *questions]):
         names = None if everywhere else (question.namespace,)
         query = Query(question.text, K, names)
         scope = _leaf_vectors(search.shards, None if names is None else set(names))
-        _, scan_s = _timed(lambda s=scope, v=vectors[question.text]: _scan(s, v))
+        found, encode_s = _timed(lambda q=question: recall.encode([q.text]))
+        vectors[question.text] = found[0]
         _, search_s = _timed(lambda q=query: search.recall(q))
+        with (
+            one_thread()
+        ):  # as the search: threads of the scan would still be looking for work when the next question is encoded
+            _, scan_s = _timed(lambda s=scope, v=found[0]: _scan(s, v))
         if i >= len(warm):
-            scanned.append(scan_s)
-            searched.append(search_s)
+            for took, part in zip((encode_s, search_s, scan_s), seconds.values(), strict=True):
+                part.append(took)
             leaves.append(sum(len(block) for block in scope))
-    return int(np.median(leaves)), searched, scanned
+    return int(np.median(leaves)), seconds
 
 
 def _leaf_vectors(shards: Sequence[RecallShard], names: set[str] | None) -> list[np.ndarray]:

@@ -85,7 +85,7 @@ class Store:
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Unit-norm vectors f32 [n, dim] of texts under the snapshot's encoder."""
-        return self.encoder.encode(texts).vectors
+        return self.encoder.encode_one(texts[0])[None] if len(texts) == 1 else self.encoder.encode(texts).vectors
 
     @cached_property
     def _shards(self) -> list[RecallShard]:

@@ -1,9 +1,9 @@
 """`Encoder`: texts of any length to unit vectors, several times as fast as `SentenceTransformer.encode` on CPU cores.
 
 Windows of like length share small batches (1,024 padded tokens stay in a core's cache), and `threads` batches run at
-once, each on *one* core: torch's own threading of a batch gave 811 sentences/s on two cores, this 1,020. As no batch
-is ever split over cores, the bits of a vector do not depend on `threads`, and the same set of texts in any order gives the
-same bits. Nor do they depend on what is encoded beside a text, except on a CPU with AMX, whose kernels add up in an order that
+once, each on *one* core: torch's own threading of a batch gave 811 sentences/s on two cores, this 1,020. As no batch is split
+over cores (but for `encode_one`), the bits of a vector do not depend on `threads`, and the same set of texts in any order gives
+the same bits. Nor do they depend on what is encoded beside a text, except on a CPU with AMX, whose kernels add up in an order that
 depends on the rows of a batch: by up to 1e-3 in bf16. They are several times as fast (`engraph bench embed`, with
 ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment and without).
 
@@ -140,6 +140,23 @@ class Encoder:
         shard = self._tokenised(texts)
         return self._encoded(shard, *self._on_cores(shard, progress))
 
+    def encode_one(self, text: str) -> np.ndarray:
+        """Unit vector f32 [dim] of one text that somebody waits for: its batch is split over the cores, so it is there in two
+        thirds of the time of `encode` on two of them. The last bits may depend on `threads`."""
+        import torch
+
+        if self._batches is not None:
+            return self.encode([text]).vectors[0]
+        shard = self._tokenised([text])
+        callers_threads = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            done = [self._computed(shard, batch) for batch in batches_of(shard.lengths, TOKENS_PER_BATCH)]
+        finally:
+            torch.set_num_threads(callers_threads)
+        vectors = np.concatenate([found for found, _ in done])
+        return self._encoded(shard, vectors, sum((cost for _, cost in done), Work())).vectors[0]
+
     def encode_lists(self, lists: Iterable[Sequence[str]], *, progress: Progress | None = None) -> Iterator[Encoded]:
         """`encode` of each list, in order and to the same bits; on a card the lists overlap, so that it never waits for one.
 
@@ -177,7 +194,7 @@ class Encoder:
         # Each batch on one core: the setting is made per thread, and torch also keeps it as a default to restore.
         pool = ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            done = pool.map(partial(self._on_core, shard), batches)
+            done = pool.map(partial(self._computed, shard), batches)
             for batch, (found, cost) in zip(batches, done, strict=True):
                 vectors[batch.start : batch.stop] = found
                 work += cost
@@ -188,7 +205,7 @@ class Encoder:
             torch.set_num_threads(callers_threads)
         return vectors, work
 
-    def _on_core(self, shard: Tokenised, batch: range) -> tuple[np.ndarray, Work]:
+    def _computed(self, shard: Tokenised, batch: range) -> tuple[np.ndarray, Work]:
         begun = time.perf_counter()
         vectors = self._forward(*shard.batch(batch))
         lengths = shard.lengths[batch.start : batch.stop]

@@ -18,6 +18,7 @@ from pipelines.recall.channels import Asked, Evidence, evidence
 from pipelines.recall.confidence import confidence
 from pipelines.recall.explain import explained
 from pipelines.recall.feedback import fed_back
+from pipelines.recall.one_thread import one_thread
 from pipelines.recall.params import Answer, Query, RecallParams
 from pipelines.recall.ranking import Placed, asked_granularities, best_of, gather, hits_of
 from pipelines.recall.scope import Scope
@@ -68,7 +69,8 @@ class Recall:
         if not queries:
             return []
         vectors = self.encode([q.text for q in queries])
-        return [self._answer(q, v, judges, explain) for q, v in zip(queries, vectors, strict=True)]
+        with one_thread():
+            return [self._answer(q, v, judges, explain) for q, v in zip(queries, vectors, strict=True)]
 
     def _answer(self, query: Query, vector: np.ndarray, judges: Judges, explain: bool) -> Answer:
         scope = self._scope(query.namespaces)

@@ -103,7 +103,23 @@ def test_encoding_leaves_torchs_thread_setting_as_it_was(encoder):
 
     before = torch.get_num_threads()
     encoder.encode(["a text"])
+    encoder.encode_one("a text")
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["Who keeps the lamp oil?", "house " * 300, "", " "], ids=["short", "long", "empty", "blank"]
+)
+def test_one_text_over_all_cores_has_the_vector_that_it_has_in_a_list(encoder, text):
+    if not text.strip():
+        with pytest.raises(ValueError, match="is empty"):
+            encoder.encode_one(text)
+        return
+    spent = encoder.work.tokens
+    found = encoder.encode_one(text)
+    assert found.shape == (384,)
+    assert encoder.work.tokens > spent
+    assert cosines(found[None], encoder.encode([text]).vectors)[0] >= 0.9999
 
 
 def test_a_long_text_is_the_token_weighted_mean_of_its_windows(encoder):

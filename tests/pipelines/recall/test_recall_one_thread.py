@@ -1,0 +1,53 @@
+"""Linear algebra is held to one thread while a question is under way, and is as before when none is."""
+
+import threading
+
+import numpy as np  # noqa: F401  (its linear algebra is what is looked at)
+import pytest
+from threadpoolctl import OpenBLASController, threadpool_info, threadpool_limits
+
+from pipelines.recall.one_thread import one_thread
+
+
+def threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library.get("threading_layer") == "pthreads"}
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    """Set by nobody in particular, or only this thread could change it."""
+    limits = threadpool_limits(2, user_api="blas")
+    OpenBLASController.clear_controlling_thread()
+    assert threads() == {2}
+    yield
+    limits.restore_original_limits()
+
+
+def test_one_thread_inside_and_as_many_as_before_after_it():
+    with one_thread():
+        assert threads() == {1}
+    assert threads() == {2}
+
+
+def test_an_error_lifts_the_limit_too():
+    with pytest.raises(ZeroDivisionError), one_thread():
+        raise ZeroDivisionError
+    assert threads() == {2}
+
+
+def test_questions_that_overlap_leave_it_as_it_was():
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with one_thread():
+            first_is_in.set()
+            second_is_in.wait(60)
+
+    other = threading.Thread(target=first)
+    other.start()
+    first_is_in.wait(60)
+    with one_thread():
+        assert threads() == {1}
+        second_is_in.set()
+        other.join(60)
+    assert threads() == {2}
