@@ -21,7 +21,8 @@ from pipelines.lexical.terms import stem_terms, stems, surface_words
 
 K1, B = 1.2, 0.75
 KEPT_TERMS = 10_000
-KEPT_POSTINGS = 2_000_000  # of twelve bytes
+KEPT_A_ROW = 8  # postings, of twelve bytes
+WORD = 64  # postings take as much as a word has besides
 
 
 def build(texts: Iterable[str], out: Path) -> None:
@@ -168,7 +169,7 @@ def _counted(text: str) -> tuple[tuple[str, int], ...]:
 
 class Collections:
     """Row ranges in collections, each with its own frequencies and lengths; a question is put to all of them at once. Keeps a
-    number for each row, so that a question costs its postings alone, and what the last `KEPT_POSTINGS` of them gave."""
+    number for each row, so that a question costs its postings alone, and what some of the last ones gave."""
 
     def __init__(self, collections: Sequence[Sequence[Part]]) -> None:
         parts = [part for found in collections for part in found]
@@ -212,20 +213,20 @@ class Collections:
         """(BM25 of all rows, of each collection the score of a unit that is nothing but the question's words)."""
         scores, ideals = np.zeros(len(self._norms), np.float32), np.zeros(len(self._n))
         for word, weight in _counted(text):
-            found = self._word(word)
+            found = self._of_word(word)
             ideals += weight * found.most
             scores[found.rows] += found.scores if weight == 1 else np.float32(weight) * found.scores
         return scores, ideals
 
-    def _word(self, word: str) -> _Scored:
+    def _of_word(self, word: str) -> _Scored:
         """What a word gives. Those asked for lately are kept: the words that many questions have are those of many rows."""
         found = self._known.get(word)
         if found is None:
             found = self._scored(word)
-            self._kept += len(found.rows)
-            if self._kept > KEPT_POSTINGS:
+            self._kept += WORD + len(found.rows)
+            if self._kept > KEPT_A_ROW * len(self._norms):
                 self._known.clear()
-                self._kept = len(found.rows)
+                self._kept = WORD + len(found.rows)
             self._known[word] = found
         return found
 
