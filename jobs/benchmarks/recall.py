@@ -109,9 +109,7 @@ def _asked(recall: Recall, questions: Sequence[Question], *, everywhere: bool) -
         found, encode_s = _timed(lambda q=question: recall.encode([q.text]))
         vectors[question.text] = found[0]
         _, search_s = _timed(lambda q=query: search.recall(q))
-        with (
-            one_thread()
-        ):  # as the search: threads of the scan would still be looking for work when the next question is encoded
+        with one_thread():  # as the search, or its threads still look for work when the next question is encoded
             _, scan_s = _timed(lambda s=scope, v=found[0]: _scan(s, v))
         if i >= len(warm):
             for took, part in zip((encode_s, search_s, scan_s), seconds.values(), strict=True):

@@ -19,6 +19,7 @@ import numpy as np
 from pipelines.ann import layout
 from pipelines.ann.list_file import ListFile
 from pipelines.ann.params import Plan
+from pipelines.ranges import numbers_in
 from schemas.errors import StoreError
 
 
@@ -62,7 +63,7 @@ class Opened:
             # a key that was deleted and inserted again has several rows, one of them alive
             low = np.searchsorted(self.keys, keys, "left", sorter=self.order)
             high = np.searchsorted(self.keys, keys, "right", sorter=self.order)
-            rows = np.sort(self.order[_spread(low, high)])
+            rows = np.sort(self.order[numbers_in(low, high)])
         return rows[~np.isin(rows, self.dead)] if len(self.dead) else rows
 
     def _raw(self, role: str, dtype: str) -> np.ndarray:
@@ -82,13 +83,6 @@ class Opened:
             return np.asarray(np.load(path, mmap_mode="r" if self.n else None))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read ({error}); {layout.REBUILD}") from error
-
-
-def _spread(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """All numbers of the ranges [low_i, high_i), one after another."""
-    lengths = high - low
-    starts = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) - np.repeat(starts - low, lengths)
 
 
 def open_lists(paths: dict[str, Path], n: int) -> tuple[Any, ListFile]:

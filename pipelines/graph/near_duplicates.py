@@ -31,6 +31,7 @@ import polars as pl
 import pyarrow as pa
 from scipy.sparse import csr_array
 
+from pipelines.ranges import numbers_in
 from schemas.tables import TABLES
 
 RELATION, CREATED_BY = "near_duplicate", "near_duplicates@1"
@@ -177,8 +178,7 @@ def candidate_pairs(
         begins[1:] = (np.diff(scope[order]) != 0) | (key[order][1:] != key[order][:-1])
         begin = np.maximum.accumulate(np.where(begins, np.arange(n), 0))
         count = np.where(is_new[order], np.minimum(np.arange(n) - begin, offered), 0)
-        place = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        found.append(np.repeat(order, count) * n + order[np.repeat(begin, count) + place])
+        found.append(np.repeat(order, count) * n + order[numbers_in(begin, begin + count)])
     return np.divmod(np.unique(np.concatenate(found)), max(n, 1))
 
 

@@ -17,6 +17,8 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, cg
 
+from pipelines.ranges import numbers_in
+
 FEW_EDGES = 10  # an eliminated node of k edges leaves up to k (k - 1) weights for its 2 k
 NODE = 8  # a node of what is left takes as long as so many weights
 SMALL = 20_000  # weights of a graph in which nothing is eliminated: it would take longer than the questions
@@ -106,10 +108,9 @@ class System:
 
 def _passed_on(across: csr_array, rows: np.ndarray, own: np.ndarray) -> Entries:
     """`own` of some rows times these rows. A few are picked in less than half the time that a matrix of them takes."""
-    first, counts = across.indptr[rows], across.indptr[rows + 1] - across.indptr[rows]
-    ends = np.cumsum(counts)
-    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
-    return across.indices[at], across.data[at] * np.repeat(own, counts)
+    first, end = across.indptr[rows], across.indptr[rows + 1]
+    at = numbers_in(first, end)
+    return across.indices[at], across.data[at] * np.repeat(own, end - first)
 
 
 def system_of(matrix: csr_array, strength: np.ndarray, damping: float, asked: int = 0) -> System:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.ranges import numbers_in
 from pipelines.recall.channels import (
     Asked,
     Evidence,
@@ -83,11 +84,8 @@ def _add_nearest(
 def _add_best(totals: np.ndarray, level: Level, units: np.ndarray, scores: np.ndarray) -> None:
     """Add to each leaf the best score of those of `units` that cover it, where that is above 0."""
     low, high = level.low[units], level.high[units]
-    lengths = high - low
-    ends = np.cumsum(lengths)
-    leaves = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - low, lengths)
     best = np.zeros(len(totals), np.float32)
-    np.maximum.at(best, leaves, np.repeat(scores, lengths).astype(np.float32))
+    np.maximum.at(best, numbers_in(low, high), np.repeat(scores, high - low).astype(np.float32))
     totals += best
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from pipelines import lexical
+from pipelines.ranges import numbers_in
 from pipelines.recall.params import LEAVES, LEVELS
 from pipelines.recall.shard import NO_DAY, RecallShard
 from pipelines.recall.speakers import Speakers
@@ -107,8 +108,7 @@ class Cover:
         else:
             counts = self.starts[leaves + 1] - self.starts[leaves]
             starts = np.concatenate([[0], np.cumsum(counts)])
-            within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
-            units = self.units[np.repeat(self.starts[leaves], counts) + within]
+            units = self.units[numbers_in(self.starts[leaves], self.starts[leaves + 1])]
         distinct, places = np.unique(units, return_inverse=True)
         return distinct, Cover(places.astype(np.int32), starts)
 
@@ -127,11 +127,8 @@ class Level:
 
     @cached_property
     def cover(self) -> Cover:
-        low, high = self.low, self.high
-        lengths = high - low
-        ends = np.cumsum(lengths)
-        leaf = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - low, lengths)
-        unit = np.repeat(np.arange(len(low), dtype=np.int32), lengths)
+        leaf = numbers_in(self.low, self.high)
+        unit = np.repeat(np.arange(len(self), dtype=np.int32), self.high - self.low)
         order = np.argsort(leaf, kind="stable")
         return Cover(unit[order], np.searchsorted(leaf[order], np.arange(self.n_leaves + 1)))
 

@@ -207,8 +207,7 @@ class RecallShard:
         return KnowledgeGraph(folder, self.units) if folder.exists() else None
 
     def rows(self, numbers: Sequence[int]) -> list[dict]:
-        """What hits show of some rows, value by value: a `take` of all columns costs twice as much, of the table it would copy its
-        strings."""
+        """What hits show of some rows, value by value: `take` on the whole table would copy its strings."""
         out = []
         for number, at in zip(numbers, np.searchsorted(self._ends, numbers, "right").tolist(), strict=True):
             columns, end = self._shown[at], int(self._ends[at])

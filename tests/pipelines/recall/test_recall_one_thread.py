@@ -21,6 +21,7 @@ def two_threads():
     assert threads() == {2}
     yield
     limits.restore_original_limits()
+    OpenBLASController.clear_controlling_thread()
 
 
 def test_one_thread_inside_and_as_many_as_before_after_it():
