@@ -28,6 +28,7 @@ from jobs.store.alive import alive
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 90.0
+PATIENCE_S = 150.0  # a statement of Prefect's server waits up to 60 s for SQLite's lock, and a request has several
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 SMALL_FLOWS = '''
@@ -139,7 +140,10 @@ class Serve:
     def ask(self, method: str, path: str, **arguments: Any) -> Any:
         """A request to Prefect's API; returns its JSON. 503 is a locked SQLite: asked again, as Prefect's client does."""
         for wait_s in (0.5, 1, 2, 4, 8, None):
-            answer = httpx.request(method, f"{self.api}{path}", auth=self.auth, timeout=30, **arguments)
+            try:
+                answer = httpx.request(method, f"{self.api}{path}", auth=self.auth, timeout=PATIENCE_S, **arguments)
+            except httpx.TimeoutException as problem:
+                raise AssertionError(f"{method} {path}: no answer within {PATIENCE_S} s: {self.words()}") from problem
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or wait_s is None:
                 break
             time.sleep(wait_s)
