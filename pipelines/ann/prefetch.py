@@ -2,8 +2,8 @@
 
 A mapped page that is not in memory faults alone, 50-100 us each, one after another; `posix_fadvise(WILLNEED)` starts all reads
 and returns. Asking costs about 1 us a range though, more than a warm query can spare, so it is done only while there is need:
-a query that met a major fault (`getrusage`, 0.3 us) turns it on for the next STAY queries. The one thing to know: where
-the system has no fadvise nothing is asked for and a cold query is merely slow.
+a query that met MANY major faults (`getrusage`, 0.3 us) turns it on for the next STAY queries; a few cost less than asking. The
+one thing to know: where the system has no fadvise nothing is asked for and a cold query is merely slow.
 """
 
 # mypy: disable-error-code="attr-defined"
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-STAY = 64  # queries after a fault that ask for their pages
+MANY = 8  # faults of a query: about what asking costs
+STAY = 64  # queries after one of many faults that ask for their pages
 PAGE = 4096
 GAP = 4  # pages between two parts that are read too rather than asked for apart
 AVAILABLE = hasattr(os, "posix_fadvise") and hasattr(resource, "RUSAGE_THREAD")

@@ -82,7 +82,7 @@ class Prober:
         scores = np.empty((len(queries), effort.width), np.float32)
         pointers = faiss.swig_ptr(scores), faiss.swig_ptr(rows)
         self._ranked.search_c(len(queries), faiss.swig_ptr(queries), effort.width, *pointers, effort.params)
-        if prefetch.faults() > before:
+        if prefetch.faults() - before >= prefetch.MANY:
             self._cold_for = prefetch.STAY
         return distinct(rows, scores, k, self.metric)
 

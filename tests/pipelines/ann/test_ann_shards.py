@@ -82,6 +82,17 @@ def test_a_search_that_asks_for_its_pages_first_answers_the_same(folders, filter
     assert np.array_equal(warm[0], cold[0]) and np.allclose(warm[1], cold[1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("met", "asks"), [(prefetch.MANY - 1, False), (prefetch.MANY, True)])
+def test_pages_are_asked_for_after_a_query_that_met_many_faults_not_after_a_stray_one(folders, monkeypatch, met, asks):
+    _, whole, _, _ = folders
+    seen = iter([100, 100 + met])
+    monkeypatch.setattr(prefetch, "faults", lambda: next(seen))
+    prober = whole._view.prober
+    prober._cold_for = 0
+    whole.search(clustered(1, 3), 10, nprobe=5, rerank=60)
+    assert (prober._cold_for > 0) == asks
+
+
 @pytest.mark.skipif(not prefetch.AVAILABLE, reason="this system has no posix_fadvise")
 def test_neighbouring_pages_are_asked_for_together(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(bytes(40 * 4096))
