@@ -78,7 +78,8 @@ class KnowledgeGraph:
             _array(folder / f"{name}.npy") for name in ("starts", "columns", "weights", "strengths", "kinds", "rows")
         )
         self._hashes, self._named_nodes = (_array(folder / f"{name}.npy") for name in ("hashes", "named"))
-        self._entities = _mapped(folder / "entities.arrow")
+        entities = _mapped(folder / "entities.arrow")
+        self._entities = {name: entities[name].combine_chunks() for name in entities.column_names}  # one chunk: not copied
         self._facts = _mapped(folder / "facts.arrow")
         self._subjects = self._facts["subject"].to_numpy()
         self._fact_index = ann.open(folder / "facts", verify="none") if len(self._facts) else None
@@ -130,15 +131,13 @@ class KnowledgeGraph:
 
     def _named(self, spans: Sequence[Span], scope: Sequence[str], params: SeedParams) -> list[Seed]:
         """Entities that the text names; of overlapping names of a namespace the longest."""
-        perhaps = self._hashed_alike(spans, scope)
-        entities = self._entities.take(pa.array([self._entity_row(node) for _, node, _ in perhaps], pa.int64()))
         found: list[Seed] = []
         taken: dict[int, list[Span]] = {}
-        for (span, node, owner), entity in zip(perhaps, entities.to_pylist(), strict=True):
+        for span, node, owner in self._hashed_alike(spans, scope):
             before = [t for t in taken.get(owner, ()) if span.end > t.start and t.end > span.start and t != span]
-            if not before and folded(entity["normal"]) == span.folded and self._degree(node):
+            if not before and folded(self._of_entity(node, "normal")) == span.folded and self._degree(node):
                 taken.setdefault(owner, []).append(span)
-                found.append(self._named_seed(node, entity, span, params))
+                found.append(self._named_seed(node, span, params))
         return found
 
     def _hashed_alike(self, spans: Sequence[Span], scope: Sequence[str]) -> list[tuple[Span, int, int]]:
@@ -157,10 +156,10 @@ class KnowledgeGraph:
             perhaps += ((spans[at], node, owner) for node, owner in zip(nodes.tolist(), owners.tolist(), strict=True))
         return perhaps
 
-    def _named_seed(self, node: int, entity: dict, span: Span, params: SeedParams) -> Seed:
-        is_name = span.written or (span.perhaps and entity["kind"] != "term")
-        weight = (1.0 if is_name else params.terms) / max(1, entity["passages"])
-        return Seed(node, entity["name"], weight, "named in the question")
+    def _named_seed(self, node: int, span: Span, params: SeedParams) -> Seed:
+        is_name = span.written or (span.perhaps and self._of_entity(node, "kind") != "term")
+        weight = (1.0 if is_name else params.terms) / max(1, self._of_entity(node, "passages"))
+        return Seed(node, self._of_entity(node, "name"), weight, "named in the question")
 
     def _degree(self, node: int) -> int:
         return int(self._starts[node + 1] - self._starts[node])
@@ -178,24 +177,26 @@ class KnowledgeGraph:
         if not facts or scores[0] <= 0:
             return []
         shares = scores[: len(facts)].clip(min=0) / scores[0]
-        names = {node: self._entity_row(node) for fact in facts for node in (fact["subject"], fact["object"])}
-        passages = {node: int(self._entities["passages"][row].as_py()) for node, row in names.items()}
+        ends = {node for fact in facts for node in (fact["subject"], fact["object"])}
+        passages = {node: self._of_entity(node, "passages") for node in ends}
         weights = fact_weights([(f["subject"], f["object"]) for f in facts], shares, passages, params.phrases)
         out = []
         for node, weight in weights.items():
             fact = next(f for f in facts if node in (f["subject"], f["object"]))
-            ends = [self._entities["name"][names[fact[end]]].as_py() for end in ("subject", "object")]
-            why = f"in the fact: {ends[0]} {fact['predicate']} {ends[1]}"
-            out.append(Seed(node, self._entities["name"][names[node]].as_py(), params.told * weight, why))
+            subject, object_ = (self._of_entity(fact[end], "name") for end in ("subject", "object"))
+            why = f"in the fact: {subject} {fact['predicate']} {object_}"
+            out.append(Seed(node, self._of_entity(node, "name"), params.told * weight, why))
         return out
 
     def _facts_of(self, namespace: str) -> tuple[int, int]:
         first, _, end = self.spans[namespace]
         return int(np.searchsorted(self._subjects, first)), int(np.searchsorted(self._subjects, end))
 
-    def _entity_row(self, node: int) -> int:
+    def _of_entity(self, node: int, column: str) -> Any:
+        """A value of an entity; `take` would copy strings of all rows that lie between."""
         namespace = self._namespace_of(node)
-        return self._entity_of[namespace] + node - self.spans[namespace][1]
+        row = self._entity_of[namespace] + node - self.spans[namespace][1]
+        return self._entities[column][row].as_py()
 
     def _namespace_of(self, node: int) -> str:
         return self._names[int(np.searchsorted(self._firsts, node, "right")) - 1]
@@ -353,7 +354,7 @@ class KnowledgeGraph:
         row = int(self._rows[node])
         if row >= 0:
             return str(self.units["unit_id"][row].as_py())
-        return str(self._entities["name"][self._entity_row(node)].as_py())
+        return str(self._of_entity(node, "name"))
 
 
 def _array(file: Path) -> np.ndarray:
