@@ -57,6 +57,8 @@ $(BENCH_READY): $(READY)
 bench: $(BENCH_READY)
 	$(BIN)/engraph bench embed
 	$(BIN)/engraph bench ingest
+	$(BIN)/engraph bench recall --units 100000
+	$(BIN)/engraph bench graph
 	$(BIN)/engraph bench ann --plot build/bench-ann.svg
 	$(BIN)/engraph bench scale
 	$(BIN)/engraph bench cluster

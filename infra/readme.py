@@ -51,7 +51,7 @@ def _engraph(*arguments: str) -> dict | list:
 
 
 def figures() -> str:
-    """Recall on LoCoMo dev and MuSiQue, embedding against stock, ingest against corpus size."""
+    """Recall on LoCoMo dev and MuSiQue, embedding against stock, latency of recall, ingest against corpus size."""
     from jobs.benchmarks import as_markdown, caption
 
     data = Path(os.environ["ENGRAPH_TEST_DATA"])
@@ -73,7 +73,9 @@ def figures() -> str:
     rows.append(f"\nIngest of LoCoMo dev ({ingested['rows']['turns']:,} turns): {ingested['seconds']:.0f} s.\n")
     embed = _engraph("bench", "embed", str(data / "sentences.txt.gz"), "--limit", "4000")
     sizes = _engraph("bench", "ingest")
-    return "\n".join([caption(dt.date.today()), "", *rows, as_markdown(embed), "", as_markdown(sizes)])
+    asked = _engraph("bench", "recall", "--units", "100000")
+    tables = "\n\n".join(map(as_markdown, (embed, asked, sizes)))
+    return "\n".join([caption(dt.date.today()), "", *rows, tables])
 
 
 def fill(text: str, name: str, body: str) -> str:

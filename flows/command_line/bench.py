@@ -25,6 +25,10 @@ def bench(
             help="Sentences, turns of the smallest corpus, questions, vectors, or (scale) memory units of the largest."
         ),
     ] = None,
+    units: Annotated[
+        int | None,
+        typer.Option(help="Make up a namespace of so many memory units to ask in, instead of --store (recall only)."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Where to draw recall against queries a second, .svg or .png (ann only).")
     ] = None,
@@ -37,6 +41,7 @@ def bench(
             kind,
             data,
             limit=limit,
+            units=units,
             store=session.store,
             profile=session.profile,
             settings=session.settings,

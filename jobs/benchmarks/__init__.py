@@ -1,10 +1,10 @@
 """Measurements, each beside a peer in the same run: `run` gives rows, `as_markdown` a table of them.
 
-embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency on a store
-beside a plain scan. ann: one index beside its peers. graph: PageRank, mixtures and neighbours beside igraph, scikit-learn and all
-pairs. sql: what a bare DuckDB gets out of a snapshot's file. cluster: the profile `cluster` beside `local`. scale: every stage at
-growing sizes, with growth exponents. Every row carries the date, the commit and the machine, without which a figure means nothing;
-the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
+embed: sentences per second beside SentenceTransformer. ingest: the whole command at growing sizes. recall: latency beside a plain
+scan, on a store or on ones made for it. ann: one index beside its peers. graph: PageRank, mixtures and neighbours beside igraph,
+scikit-learn and all pairs. sql: what a bare DuckDB gets out of a snapshot's file. cluster: the profile `cluster` beside `local`.
+scale: every stage at growing sizes, with growth exponents. Every row carries the date, the commit and the machine, without which a
+figure means nothing; the table says them once. Kinds are imported when asked for, so that measuring an ingest does not load torch.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def run(
     data: Path | None = None,
     *,
     limit: int | None = None,
+    units: int | None = None,
     store: str | None = None,
     profile: str = "local",
     settings: Settings | None = None,
@@ -39,7 +40,8 @@ def run(
     """Measure `kind` and return one dict a row, each with the four `CAPTION` columns.
 
     data: what to measure on, made up where None. limit: sentences, turns of the smallest corpus, questions, vectors, or memory
-    units of the largest corpus. profile, settings: where `scale` runs. picture: where `ann` draws its curves.
+    units of the largest corpus. units: of each namespace that `recall` makes up and asks in. profile, settings: where `scale` runs.
+    picture: where `ann` draws its curves.
     Raises UsageError for an unknown kind, for data that does not exist, or a limit below 1.
     """
     if kind not in KINDS:
@@ -48,9 +50,15 @@ def run(
         raise UsageError(f"no file {data}: check the path, or leave it out to measure on made-up data")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves nothing to measure: give 1 or more")
+    if units is not None and (kind != "recall" or data is not None or units < 1):
+        raise UsageError("--units says how large the namespaces are that bench recall makes up: 1 or more, and no DATA")
     if picture is not None and kind != "ann":
         raise UsageError(f"bench {kind} draws nothing: leave --plot out")
-    if kind == "scale":
+    if units is not None:
+        from jobs.benchmarks import recall, recall_made_up
+
+        rows = recall_made_up.measure(units, limit or recall.QUESTIONS, progress=progress)
+    elif kind == "scale":
         rows = _scale(data, limit, profile, settings, progress)
     elif kind == "ann":
         from jobs.benchmarks import ann

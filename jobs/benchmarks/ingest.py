@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jobs.benchmarks.made_up import SESSION_TURNS, conversation_lines
-from jobs.benchmarks.surroundings import folder_bytes, run_python
+from jobs.benchmarks.surroundings import Ran, folder_bytes, run_python
 from jobs.run import Progress
 
 TURNS = 1000
@@ -43,11 +43,7 @@ def _measured() -> str:
 
 def _ingest(turns: int) -> dict:
     with tempfile.TemporaryDirectory(prefix="engraph-bench-") as name:
-        folder = Path(name)
-        corpus, store = folder / "corpus.jsonl", folder / "store"
-        with corpus.open("w", encoding="utf-8") as f:
-            f.writelines(line + "\n" for line in conversation_lines(turns))
-        ran = run_python(["-c", COMMAND, "ingest", str(corpus), "--store", str(store), "--json"], folder)
+        store, ran = ingested(conversation_lines(turns), Path(name))
         made = json.loads(ran.out)["rows"]
         return {
             "turns": made["turns"],
@@ -57,3 +53,11 @@ def _ingest(turns: int) -> dict:
             "peak_rss_mb": None if ran.peak_mb is None else round(ran.peak_mb),
             "disk_mb": round(folder_bytes(store) / 1e6, 1),
         }
+
+
+def ingested(lines: Iterable[str], folder: Path) -> tuple[Path, Ran]:
+    """(the new store in `folder`, what the command did) of a corpus given as JSON lines."""
+    corpus, store = folder / "corpus.jsonl", folder / "store"
+    with corpus.open("w", encoding="utf-8") as f:
+        f.writelines(line + "\n" for line in lines)
+    return store, run_python(["-c", COMMAND, "ingest", str(corpus), "--store", str(store), "--json"], folder)

@@ -18,6 +18,7 @@ from jobs.benchmarks.surroundings import ROOT
 SAMPLE = ROOT / "tests" / "sample_corpus"
 SESSION_TURNS = 20
 NAMESPACE_TURNS = 100
+DOCUMENT_SENTENCES = 7
 SPEAKERS = ("Birgit", "Matteo", "Noor", "Henrik", "Maya")
 BEGAN = dt.datetime(2025, 1, 6, 9, 0, tzinfo=dt.UTC)
 PARTS = (
@@ -50,6 +51,14 @@ def conversation_lines(turns: int, sample: Path = SAMPLE) -> Iterator[str]:
             "text": text,
         }
         yield json.dumps(row, ensure_ascii=False)
+
+
+def document_lines(n: int, sample: Path = SAMPLE) -> Iterator[str]:
+    """A corpus of documents as JSON lines, one each, of `DOCUMENT_SENTENCES` sentences, `n` sentences and some in all."""
+    found = _all_sentences(sample)
+    for i in range(-(-n // DOCUMENT_SENTENCES)):
+        text = " ".join(islice(found, DOCUMENT_SENTENCES))
+        yield json.dumps({"title": f"Notes {i + 1}", "text": text}, ensure_ascii=False)
 
 
 def _all_sentences(sample: Path) -> Iterator[str]:

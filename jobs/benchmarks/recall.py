@@ -25,6 +25,7 @@ from schemas.errors import UsageError
 
 QUESTIONS, K, WARM = 200, 10, 5
 ENCODING = "encode the question"
+ONE, ALL = "one namespace", "all namespaces"
 LEAVES = ("turn", "sentence")
 SAMPLED = ("fact", "sentence", "turn")
 
@@ -53,8 +54,8 @@ def measure(
             f"{sum(s.units.num_rows for s in recall.shards):,} units"
         )
         rows = []
-        for done, scope in enumerate(("one namespace", "all namespaces"), 1):
-            leaves, seconds = _asked(recall, questions, everywhere=scope == "all namespaces")
+        for done, scope in enumerate((ONE, ALL), 1):
+            leaves, seconds = _asked(recall, questions, everywhere=scope == ALL)
             scanned = seconds["numpy dense scan of leaves"]
             rows.append(_row(ENCODING, scope, None, seconds.pop(ENCODING), None))
             rows += [_row(part, scope, leaves, took, scanned) for part, took in seconds.items()]

@@ -1,4 +1,4 @@
-"""Threads of OpenMP sleep soon while they wait, unless the user wants it otherwise: it must be said before a library brings OpenMP."""
+"""Threads of OpenMP sleep soon while they wait, unless the user wants it otherwise: said before a library with OpenMP is loaded."""
 
 from __future__ import annotations
 

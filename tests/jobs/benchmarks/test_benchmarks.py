@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jobs import benchmarks
-from jobs.benchmarks import ann, embed, ingest, made_up, recall
+from jobs.benchmarks import ann, embed, ingest, made_up, recall, recall_made_up
 from jobs.benchmarks.surroundings import run_python
 from schemas.errors import EngraphError, UsageError
 
@@ -97,6 +97,14 @@ def test_recall_is_measured_apart_from_encoding_in_one_namespace_and_in_all(stor
     assert rows[4]["leaves"] == 120 > rows[1]["leaves"] > 0
     assert all(0 < r["p50_ms"] <= r["p99_ms"] for r in rows)
     assert rows[5]["ratio_to_scan"] == 1
+
+
+def test_a_namespace_to_ask_in_is_made_up_where_its_size_is_named(monkeypatch):
+    monkeypatch.setattr(recall_made_up, "CORPORA", {"documents": recall_made_up.CORPORA["documents"]})
+    rows = benchmarks.run("recall", units=300, limit=5, now=NOW)
+    assert [r["part"] for r in rows] == ["encode the question", "Engraph search", "numpy dense scan of leaves"]
+    assert all(r["corpus"] == "documents" and 200 < r["units"] < 400 and r["p50_ms"] > 0 for r in rows)
+    assert "5 texts" in rows[0]["measured"]
 
 
 def test_recall_takes_questions_from_a_file_with_or_without_namespace(store, tmp_path):
@@ -186,6 +194,8 @@ def test_every_table_says_when_at_which_commit_and_on_what_it_was_measured():
         ({"kind": "embed", "limit": 0}, "leaves nothing to measure"),
         ({"kind": "embed", "data": Path("no-such-file.txt")}, "no file"),
         ({"kind": "recall"}, "--store"),
+        ({"kind": "recall", "units": 0}, "1 or more"),
+        ({"kind": "ingest", "units": 10}, "bench recall"),
         ({"kind": "ingest", "data": Path(__file__)}, "leave DATA out"),
     ],
 )
