@@ -8,6 +8,11 @@ average. The leaves that are best by this estimate are then scored exactly by `c
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
 import numpy as np
 
 from pipelines.ranges import numbers_in
@@ -21,6 +26,7 @@ from pipelines.recall.channels import (
     of_units,
     trusted,
     walked,
+    walks,
     words_met,
 )
 from pipelines.recall.nearest import best_places, nearest_of
@@ -34,9 +40,21 @@ SELDOM = 16  # where fewer than one unit in as many has a score, going from thes
 def overview(scope: Scope, asked: Asked, params: RecallParams) -> Overview:
     """What is known of all units: words and the graph of every one, of vectors the `routing.KEPT` nearest of each level."""
     speaking = heard(scope, params, "dense")
-    near = {name: _nearest(scope.levels[name], asked.vector, KEPT) for name in speaking}
+    look = partial(_nearest_by_level, scope, asked.vector, speaking)
+    # beside a walk on another core: neither holds Python's lock while it multiplies
+    meanwhile = _helpers().submit(look) if walks(scope, params) else None
+    words, walk = words_met(scope, asked, params), walked(scope, asked, params)
+    near = look() if meanwhile is None else meanwhile.result()
     weights = trusted(speaking, {name: cosines for name, (_, cosines) in near.items()}, params)
-    return Overview(words_met(scope, asked, params), near, weights, walked(scope, asked, params))
+    return Overview(words, near, weights, walk)
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="engraph-near")
+
+
+os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads stay behind: a forked child would wait for ever
 
 
 def candidate_leaves(scope: Scope, asked: Asked, params: RecallParams, seen: Overview) -> np.ndarray:
@@ -87,6 +105,12 @@ def _add_best(totals: np.ndarray, level: Level, units: np.ndarray, scores: np.nd
     best = np.zeros(len(totals), np.float32)
     np.maximum.at(best, numbers_in(low, high), np.repeat(scores, high - low).astype(np.float32))
     totals += best
+
+
+def _nearest_by_level(
+    scope: Scope, vector: np.ndarray, names: Iterable[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {name: _nearest(scope.levels[name], vector, KEPT) for name in names}
 
 
 def _nearest(level: Level, vector: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -184,14 +184,19 @@ def _lexical(words: Words, covers, found: Evidence) -> None:
             _add(found, f"lexical:{name}", name, cover, own)
 
 
-def walked(scope: Scope, asked: Asked, params: RecallParams) -> Walked | None:
-    """The walk over the graph where passages are nodes; in conversations two speakers are hubs of everything, and it did not help.
-    None where nothing is reached."""
+def walks(scope: Scope, params: RecallParams) -> bool:
+    """Whether there is a graph to walk over: one of which passages are nodes. In conversations two speakers are hubs of everything,
+    and it did not help."""
     if not params.graph or not params.speaks("graph") or "window" not in scope.levels:
+        return False
+    return any(p.granularity == "passage" and p.shard.graph is not None for p in scope.levels["window"].parts)
+
+
+def walked(scope: Scope, asked: Asked, params: RecallParams) -> Walked | None:
+    """The walk over the graph; None where there is none, or nothing is reached."""
+    if not walks(scope, params):
         return None
     level = scope.levels["window"]
-    if all(p.granularity != "passage" or p.shard.graph is None for p in level.parts):
-        return None
     shares = scope.shares(asked.reading.text, ("window",))["window"]
     channel = GraphChannel(scope, level, asked.text, asked.vector, shares)
     scores = channel.scores()

@@ -29,7 +29,7 @@ def explained(scope: Scope, asked: Asked, placed: Placed) -> list[str]:
     found, i = placed
     said = [
         f"{sentence} ({value:+.2f})"
-        for channel, value in found.via(i).items()
+        for channel, value in found.via([i])[0].items()
         if value > LEAST and (sentence := _sentence(scope, asked, found, i, channel))
     ]
     return said + _timeline(scope, asked, found, i)

@@ -7,6 +7,7 @@ moves up to parents and down to children. Means over several leaves and soft max
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,33 +60,32 @@ class Candidates:
         """That of all candidates."""
         return self.parts[0][0].granularity
 
-    def given(self, i: int) -> dict[str, float]:
-        """What each channel says for the i-th candidate."""
-        leaf, own = self.best_leaf(i), self.evidence.own.get(self.level, {})
-        unit = self._own_place(i)
-        return {
-            name: float(own[name][unit] if name in own else scores[leaf])
+    def given(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """What each channel says for some candidates."""
+        leaves, own = [self.best_leaf(i) for i in chosen], self.evidence.own.get(self.level, {})
+        units = self.own_places(self.units[chosen])
+        said = {
+            name: (own[name][units] if name in own else scores[leaves]).tolist()
             for name, scores in self.evidence.channels.items()
         }
+        return [dict(zip(said, values, strict=True)) for values in zip(*said.values(), strict=True)]
 
-    def via(self, i: int) -> dict[str, float]:
-        """What each channel gave to the score of the i-th candidate, the largest first."""
-        given = self.given(i)
-        moved = float(self.totals[i]) - sum(given.values())
+    def via(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """What each channel gave to the scores of some candidates, the largest first."""
+        return [self._via(float(self.totals[i]), given) for i, given in zip(chosen, self.given(chosen), strict=True)]
+
+    def _via(self, total: float, given: dict[str, float]) -> dict[str, float]:
+        moved = total - sum(given.values())
         if abs(moved) > 1e-3:  # see `_comparable`
             name = ONE_SIDED[self.granularity]
             given[name] = given.get(name, 0.0) + moved
         kept = {name: round(value, 4) for name, value in given.items() if abs(value) >= 5e-5}
         return dict(sorted(kept.items(), key=lambda item: -abs(item[1])))
 
-    def own_places(self) -> np.ndarray:
-        """Place of every candidate among the scored units of its level."""
+    def own_places(self, units: np.ndarray) -> np.ndarray:
+        """Places of some units of the level among its scored ones."""
         scored = self.evidence.units.get(self.level)
-        return self.units if scored is None else np.searchsorted(scored, self.units)
-
-    def _own_place(self, i: int) -> int:
-        scored = self.evidence.units.get(self.level)
-        return int(self.units[i]) if scored is None else int(np.searchsorted(scored, self.units[i]))
+        return units if scored is None else np.searchsorted(scored, units)
 
 
 def gather(scope: Scope, found: Evidence, granularity: str) -> Candidates:
@@ -154,7 +154,7 @@ def _comparable(found: Candidates, top: np.ndarray) -> Candidates:
     mine, own = ONE_SIDED[found.granularity], found.evidence.own.get(found.level, {})
     if mine not in found.evidence.channels or not len(top):
         return found
-    given = own[mine][found.own_places()] if mine in own else found.evidence.channels[mine][found.low]
+    given = own[mine][found.own_places(found.units)] if mine in own else found.evidence.channels[mine][found.low]
     shared = np.where(np.isfinite(found.totals), found.totals - given, -np.inf)
     totals = found.totals.copy()
     totals[top] = -np.sort(np.partition(-shared, len(top) - 1)[: len(top)])
@@ -181,10 +181,14 @@ def hits_of(placed: list[Placed]) -> list[Hit]:
     for shard in {id(part.shard): part.shard for part, _ in places}.values():
         mine = [rank for rank, (part, _) in enumerate(places) if part.shard is shard]
         shown |= zip(mine, shard.rows([places[rank][1] for rank in mine]), strict=True)
-    return [_hit(rank + 1, placed[rank], shown[rank]) for rank in range(len(placed))]
+    via: dict[int, dict[str, float]] = {}
+    for found in {id(found): found for found, _ in placed}.values():
+        mine = [rank for rank, (other, _) in enumerate(placed) if other is found]
+        via |= zip(mine, found.via([placed[rank][1] for rank in mine]), strict=True)
+    return [_hit(rank + 1, placed[rank], shown[rank], via[rank]) for rank in range(len(placed))]
 
 
-def _hit(rank: int, placed: Placed, row: dict) -> Hit:
+def _hit(rank: int, placed: Placed, row: dict, via: dict[str, float]) -> Hit:
     found, i = placed
     return Hit(
         rank=rank,
@@ -198,7 +202,7 @@ def _hit(rank: int, placed: Placed, row: dict) -> Hit:
         time_source=row["time_source"],
         session_id=row["session_id"],
         document_id=row["document_id"],
-        via=found.via(i),
+        via=via,
     )
 
 

@@ -102,7 +102,9 @@ class Cover:
         return out
 
     def narrowed(self, leaves: np.ndarray) -> tuple[np.ndarray, Cover]:
-        """(the distinct units that cover some of `leaves`, the cover of these leaves by places in that array)."""
+        """(the distinct units that cover some of `leaves`, ascending ones; the cover of these leaves by places in that array)."""
+        if self.identity:
+            return leaves, Cover(np.arange(len(leaves), dtype=np.int32), np.arange(len(leaves) + 1))
         if self._single:
             units, starts = self._wide[leaves], np.arange(len(leaves) + 1)
         else:

@@ -10,6 +10,7 @@ passages and rounds. Opening maps files and reads one JSON; nothing is loaded.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -207,12 +208,16 @@ class RecallShard:
         return KnowledgeGraph(folder, self.units) if folder.exists() else None
 
     def rows(self, numbers: Sequence[int]) -> list[dict]:
-        """What hits show of some rows, value by value: `take` on the whole table would copy its strings."""
-        out = []
-        for number, at in zip(numbers, np.searchsorted(self._ends, numbers, "right").tolist(), strict=True):
-            columns, end = self._shown[at], int(self._ends[at])
-            row = number - end + len(columns[0])
-            out.append({name: column[row].as_py() for name, column in zip(SHOWN, columns, strict=True)})
+        """What hits show of some rows, batch by batch: `take` on the whole table would copy its strings."""
+        wanted = np.asarray(numbers, np.int64)
+        batches = np.searchsorted(self._ends, wanted, "right")
+        out: list[dict] = [{}] * len(wanted)
+        for batch in np.unique(batches).tolist():
+            columns, places = self._shown[batch], np.flatnonzero(batches == batch)
+            inside = pa.array(wanted[places] - int(self._ends[batch]) + len(columns[0]))
+            found = [_values(column.take(inside)) for column in columns]
+            for place, row in zip(places.tolist(), zip(*found, strict=True), strict=True):
+                out[place] = dict(zip(SHOWN, row, strict=True))
         return out
 
     def namespaces(self) -> set[str]:
@@ -231,3 +236,10 @@ class RecallShard:
             folder = self.folder / "ann" / granularity
             self._ann[granularity] = ann.open(folder, verify="none") if folder.exists() else None
         return self._ann[granularity]
+
+
+def _values(column: pa.Array) -> list:
+    """`to_pylist`, in a fifth of the time for moments."""
+    if not pa.types.is_timestamp(column.type) or column.null_count:
+        return column.to_pylist()
+    return [moment.replace(tzinfo=dt.UTC) for moment in column.to_numpy(zero_copy_only=False).tolist()]

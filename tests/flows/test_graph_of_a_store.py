@@ -1,13 +1,14 @@
 """The graph that an ingest leaves in its index: of what is current, walked from a question to what the question does not name."""
 
 import datetime as dt
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import engraph
-from pipelines.recall import Query, RecallParams
+from pipelines.recall import Query, Recall, RecallParams
 from pipelines.recall.candidates import candidate_leaves, overview
 from pipelines.recall.channels import Asked
 from pipelines.recall.graph_channel import GraphChannel
@@ -70,6 +71,30 @@ def test_a_large_scope_looks_also_where_only_the_graph_leads(store):
     assert len(texts["with"]) == len(texts["without"]) == 5
     assert any("Epping Forest" in text for text in texts["with"]), texts
     assert not any("Epping Forest" in text for text in texts["without"]), texts
+
+
+def test_a_forked_child_answers_as_its_parent_has_just_answered(store):
+    """Indexes are searched on threads of their own, which a fork leaves behind."""
+    _, path = store
+    query = Query("Near what did the maker of the album Green grow up?", k=3, namespaces=("notes",))
+    with engraph.open(path) as opened:
+        known = opened.recall_with(None)
+        vector = known.encode([query.text])
+        recall = Recall(known.shards, lambda texts: vector, RecallParams(exact_rows=0))
+        mine = [hit.unit_id for hit in recall.recall(query).hits]
+        fork = multiprocessing.get_context("fork")
+        receiver, sender = fork.Pipe(duplex=False)
+        child = fork.Process(
+            target=lambda: sender.send([hit.unit_id for hit in recall.recall(query).hits]), daemon=True
+        )
+        child.start()
+        try:
+            assert receiver.poll(60), "the child waits for threads that it does not have"
+            assert receiver.recv() == mine
+        finally:
+            child.kill()
+            child.join()
+    assert len(mine) == 3
 
 
 @pytest.fixture(scope="module")
