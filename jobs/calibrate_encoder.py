@@ -7,7 +7,6 @@ shard is counted from the lengths of the texts. Cost: the model's start and two 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.sample_stages import Outcome
+from pipelines.cores import usable_cores
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.embedding.encoder import TOKENS_PER_BATCH
 from pipelines.embedding.windows import batches_of, split_bounds
@@ -65,11 +65,6 @@ def calibrate(id: EncoderId, outcomes: Sequence[Outcome], *, workers: int, devic
         dim=model.dim,
         device=model.device,
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _drawn(outcomes: Sequence[Outcome], size: int) -> list[list[str]]:

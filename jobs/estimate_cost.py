@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from jobs.calibrate_encoder import Rate, calibrate, usable_cores
+from jobs.calibrate_encoder import Rate, calibrate
 from jobs.extrapolate import Span, Totals, extrapolate
 from jobs.sample_sources import SAMPLE_BYTES, Stratum, take_sample
 from jobs.sample_stages import run_stages
+from pipelines.cores import usable_cores
 from pipelines.embedding import load_tokenizer, resolve_encoder
 from pipelines.readers import ReadParams, SourceFile, find_sources
 

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from jobs.benchmarks.surroundings import cores
 from pipelines import ann
+from pipelines.cores import usable_cores
 
 K, M, EF_CONSTRUCTION = 10, 16, 200
 Search = Callable[[np.ndarray, int, Any], np.ndarray]
@@ -138,7 +138,7 @@ class Hnswlib:
         vectors = np.load(base, mmap_mode="r")
         index = hnswlib.Index(metric, vectors.shape[1])
         index.init_index(len(vectors), ef_construction=EF_CONSTRUCTION, M=M, random_seed=0)
-        index.set_num_threads(cores())
+        index.set_num_threads(usable_cores())
         index.add_items(np.asarray(vectors, np.float32))
         index.save_index(str(folder / "index"))
         (folder / "shape").write_text(json.dumps(vectors.shape))
@@ -166,7 +166,7 @@ class Usearch:
         vectors = np.asarray(np.load(base, mmap_mode="r"), np.float32)
         kind = {"ip": "ip", "l2": "l2sq"}[metric]
         index = Index(ndim=vectors.shape[1], metric=kind, dtype="f32", connectivity=M, expansion_add=EF_CONSTRUCTION)
-        index.add(np.arange(len(vectors)), vectors, threads=cores())
+        index.add(np.arange(len(vectors)), vectors, threads=usable_cores())
         index.save(str(folder / "index"))
 
     def open(self, folder: Path, metric: str) -> Search:
@@ -209,7 +209,7 @@ class Lance:
         import lancedb
 
         table = lancedb.connect(str(folder)).open_table("vectors")
-        pool = ThreadPoolExecutor(cores())
+        pool = ThreadPoolExecutor(usable_cores())
         kind = {"ip": "dot", "l2": "l2"}[metric]
 
         def one(query: np.ndarray, effort: tuple[int, int]) -> np.ndarray:
@@ -241,7 +241,7 @@ class DiskAnn:
             complexity=100,
             graph_degree=64,
             build_memory_maximum=4.0,
-            num_threads=cores(),
+            num_threads=usable_cores(),
             num_of_pq_chunks=max(1, vectors.shape[1] // 4),
         )
         (folder / "shape").write_text(json.dumps(vectors.shape))
@@ -251,7 +251,7 @@ class DiskAnn:
 
         _, dim = json.loads((folder / "shape").read_text())
         index = diskannpy.StaticDiskIndex(
-            str(folder), cores(), 4, distance_metric="l2", vector_dtype=np.float32, dimensions=dim
+            str(folder), usable_cores(), 4, distance_metric="l2", vector_dtype=np.float32, dimensions=dim
         )
 
         def search(queries: np.ndarray, threads: int, effort: int) -> np.ndarray:

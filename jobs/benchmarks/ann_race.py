@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from jobs.benchmarks.ann_peers import PEERS, Search
-from jobs.benchmarks.surroundings import cores, peak_mb
+from jobs.benchmarks.surroundings import peak_mb
+from pipelines.cores import usable_cores
 
 SINGLES, COLD, COLD_S = 500, 100, 2.0
 ENOUGH = 0.998  # recall past which more effort tells nothing
@@ -43,12 +44,12 @@ def warm(side: str, metric: str, folder: Path) -> dict[str, Any]:
     points = []
     for effort in peer.efforts:
         begun = time.perf_counter()
-        recall = recall_at_k(search(queries, cores(), effort), truth)
+        recall = recall_at_k(search(queries, usable_cores(), effort), truth)
         first = time.perf_counter() - begun
         # a peer at a hundredth of the speed gets fewer passes, not a hundred times the patience
         alone = queries[: max(50, min(SINGLES, int(SINGLES * 0.5 / first)))]
         singles = [_seconds(search, alone[i : i + 1], 1, effort) for i in range(len(alone))]
-        batch = min([first, *(_seconds(search, queries, cores(), effort) for _ in range(3 if first < 1 else 0))])
+        batch = min([first, *(_seconds(search, queries, usable_cores(), effort) for _ in range(3 if first < 1 else 0))])
         begun = time.process_time()
         search(alone, 1, effort)
         cpu_us = 1e6 * (time.process_time() - begun) / len(alone)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from jobs.benchmarks.ingest import COMMAND
 from jobs.benchmarks.made_up import conversation_lines
-from jobs.benchmarks.surroundings import cores, run_python
+from jobs.benchmarks.surroundings import run_python
 from jobs.run import Progress, silent
+from pipelines.cores import usable_cores
 
 TURNS = 10_000
 EMBEDDING = ("embed", "embed_derived")
@@ -21,7 +22,7 @@ EMBEDDING = ("embed", "embed_derived")
 
 def measure(turns: int, *, progress: Progress = silent) -> list[dict]:
     """One row a run: profile, workers, units, start_s, seconds, seconds of embedding, and their ratios."""
-    runs = [("local", cores()), ("cluster", cores())] + ([("cluster", 1)] if cores() > 1 else [])
+    runs = [("local", usable_cores()), ("cluster", usable_cores())] + ([("cluster", 1)] if usable_cores() > 1 else [])
     rows: list[dict] = []
     with tempfile.TemporaryDirectory(prefix="engraph-bench-") as name:
         corpus = Path(name) / "corpus.jsonl"
@@ -54,5 +55,5 @@ def _ingest(corpus: Path, folder: Path, profile: str, workers: int) -> dict:
         "against_local": None,
         "gain_of_workers": None,
         "peak_rss_mb": None if ran.peak_mb is None else round(ran.peak_mb),
-        "measured": f"`engraph ingest` of made-up conversations on {cores()} cores, profile by profile",
+        "measured": f"`engraph ingest` of made-up conversations on {usable_cores()} cores, profile by profile",
     }

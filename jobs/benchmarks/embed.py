@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from jobs.benchmarks.made_up import sentences
-from jobs.benchmarks.surroundings import cores
 from jobs.run import Progress
+from pipelines.cores import usable_cores
 from pipelines.embedding import Encoder, resolve_encoder
 from pipelines.embedding.model_folder import model_folder
 from schemas.errors import UsageError
@@ -47,7 +47,7 @@ def measure(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the peer asks the hub about a local folder otherwise
     from sentence_transformers import SentenceTransformer
 
-    id, threads = resolve_encoder(encoder), cores()
+    id, threads = resolve_encoder(encoder), usable_cores()
     stock = str(model_folder(id.model))
     peer, peer_load = _timed(lambda: SentenceTransformer(stock, device="cpu", local_files_only=True))
     ours, our_load = _timed(lambda: Encoder.load(id, threads=threads, device="cpu"))

@@ -58,6 +58,8 @@ def document_lines(n: int, sample: Path = SAMPLE) -> Iterator[str]:
     found = _all_sentences(sample)
     for i in range(-(-n // DOCUMENT_SENTENCES)):
         text = " ".join(islice(found, DOCUMENT_SENTENCES))
+        if not text:
+            return  # there are a million or so
         yield json.dumps({"title": f"Notes {i + 1}", "text": text}, ensure_ascii=False)
 
 

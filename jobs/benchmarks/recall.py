@@ -1,7 +1,7 @@
 """Latency of recall on a store: encoding and search apart, in one namespace and in all, beside a plain scan in the same run.
 
-The floor is what any dense search must do: inner products of the question with every leaf vector (turns, sentences) by numpy, and
-the ten best of them. Recall does that at every level of granularity, adds the lexical channels and reads the hits, so it is slower
+The floor is what any dense search must do: inner products of the question with every leaf vector (turns, sentences) by numpy on one
+thread, and the ten best of them. Recall does that at every level of granularity, adds the lexical channels and reads the hits, so it is slower
 and finds more; the ratio says what that costs. Each question is encoded, searched and scanned for before the next one, as they come
 in use: a search finds the processor's caches full of the encoder's weights. The first question of a namespace also
 pays for opening its scope, so p99 in one namespace shows what a cold one costs.
@@ -24,7 +24,7 @@ from pipelines.recall.one_thread import one_thread
 from schemas.errors import UsageError
 
 QUESTIONS, K, WARM = 200, 10, 5
-ENCODING = "encode the question"
+ENCODING, SCAN = "encode the question", "numpy dense scan of leaves, one thread"
 ONE, ALL = "one namespace", "all namespaces"
 LEAVES = ("turn", "sentence")
 SAMPLED = ("fact", "sentence", "turn")
@@ -43,6 +43,7 @@ def measure(
     data: Path | None,
     limit: int,
     *,
+    scopes: Sequence[str] = (ONE, ALL),
     progress: Progress = lambda stage, done, total: None,
 ) -> list[dict]:
     """One row a part (encoder, search, numpy scan) and scope: p50 and p99 in milliseconds, ratio of medians to the scan."""
@@ -54,13 +55,13 @@ def measure(
             f"{sum(s.units.num_rows for s in recall.shards):,} units"
         )
         rows = []
-        for done, scope in enumerate((ONE, ALL), 1):
+        for done, scope in enumerate(scopes, 1):
             leaves, seconds = _asked(recall, questions, everywhere=scope == ALL)
-            scanned = seconds["numpy dense scan of leaves"]
+            scanned = seconds[SCAN]
             rows.append(_row(ENCODING, scope, None, seconds.pop(ENCODING), None))
             rows += [_row(part, scope, leaves, took, scanned) for part, took in seconds.items()]
-            progress("recall", done, 2)
-    return [row | {"measured": measured} for row in rows]
+            progress("recall", done, len(scopes))
+    return [row | {"questions": len(questions), "measured": measured} for row in rows]
 
 
 def _questions(shards: Sequence[RecallShard], data: Path | None, limit: int) -> list[Question]:
@@ -85,15 +86,15 @@ def _questions(shards: Sequence[RecallShard], data: Path | None, limit: int) -> 
 
 
 def _sampled(shards: Sequence[RecallShard], limit: int) -> list[Question]:
-    for granularity in SAMPLED:
-        rows = [(shard, row) for shard in shards for a, b in shard.slices(granularity, None) for row in range(a, b)]
-        if rows:
-            chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)]
-            return [
-                Question(shard.units["text"][row].as_py(), shard.units["namespace"][row].as_py())
-                for shard, row in chosen
-            ]
-    raise UsageError("the store holds no facts, sentences or turns to ask about: ingest something first")
+    found = [
+        [(shard, row) for shard in shards for a, b in shard.slices(granularity, None) for row in range(a, b)]
+        for granularity in SAMPLED
+    ]
+    rows = next((rows for rows in found if len(rows) >= limit), max(found, key=len))
+    if not rows:
+        raise UsageError("the store holds no facts, sentences or turns to ask about: ingest something first")
+    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)]
+    return [Question(shard.units["text"][row].as_py(), shard.units["namespace"][row].as_py()) for shard, row in chosen]
 
 
 def _asked(recall: Recall, questions: Sequence[Question], *, everywhere: bool) -> tuple[int, dict[str, list[float]]]:
@@ -101,7 +102,7 @@ def _asked(recall: Recall, questions: Sequence[Question], *, everywhere: bool) -
     vectors: dict[str, np.ndarray] = {}
     search = Recall(recall.shards, lambda texts: np.stack([vectors[t] for t in texts]))
     warm = questions[:WARM]
-    seconds: dict[str, list[float]] = {ENCODING: [], "Engraph search": [], "numpy dense scan of leaves": []}
+    seconds: dict[str, list[float]] = {ENCODING: [], "Engraph search": [], SCAN: []}
     leaves = []
     for i, question in enumerate([*warm, *questions]):
         names = None if everywhere else (question.namespace,)

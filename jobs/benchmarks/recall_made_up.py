@@ -21,12 +21,12 @@ Corpus = Callable[[int], Iterator[str]]
 
 
 def _conversations(units: int) -> Iterator[str]:
-    turns = round(units / 2.6)  # rounds, topics, sessions, facts, summaries besides
+    turns = max(1, round(units / 2.6))  # rounds, topics, sessions, facts, summaries besides
     return corpus_lines(turns, namespace_turns=turns)
 
 
 def _documents(units: int) -> Iterator[str]:
-    return document_lines(round(units / 2.1))  # sentences; passages, sections, documents, facts besides
+    return document_lines(max(1, round(units / 2.1)))  # sentences; passages, sections, documents, facts besides
 
 
 CORPORA: dict[str, Corpus] = {"conversations": _conversations, "documents": _documents}
@@ -39,12 +39,8 @@ def measure(units: int, limit: int, *, progress: Progress = lambda stage, done, 
         with tempfile.TemporaryDirectory(prefix="engraph-bench-") as folder:
             store, ran = ingested(corpus(units), Path(folder))
             made = json.loads(ran.out)["rows"]["memory_units"]
-            measured = recall.measure(str(store), None, limit)
-        rows += [
-            {"corpus": name, "units": made} | {c: v for c, v in row.items() if c != "scope"}
-            for row in measured
-            if row["scope"] == recall.ONE
-        ]
+            measured = recall.measure(str(store), None, limit, scopes=(recall.ONE,))
+        rows += [{"corpus": name, "units": made} | {c: v for c, v in row.items() if c != "scope"} for row in measured]
         progress("recall", done, len(CORPORA))
-    told = f"Recall of {recall.K} for {limit:,} texts of a store, one at a time, in one namespace of made-up text"
+    told = f"Recall of {recall.K} for texts of a store, one at a time, in one namespace of made-up text"
     return [row | {"measured": told} for row in rows]

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.cores import usable_cores
 from schemas.errors import EngraphError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,11 +44,6 @@ def surroundings(now: dt.datetime) -> dict[str, str]:
 def caption(day: dt.date) -> str:
     """The same in words, for a page with several tables."""
     return f"Measured on {day:%Y-%m-%d} at commit {_commit()} on {_machine()}."
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_python(arguments: Sequence[str], folder: Path) -> Ran:
@@ -116,4 +112,4 @@ def _machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {cores()} cores"
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {usable_cores()} cores"

@@ -34,6 +34,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from pipelines.cores import usable_cores
 from pipelines.embedding import Encoder, EncoderId, embed_shards, embed_texts
 from schemas.errors import EngraphError
 
@@ -190,13 +191,6 @@ class _Worker:
             f"an embedding worker (pid {self.process.pid}) ended {why}: its traceback is above, if it left one; SIGKILL "
             "means mostly that memory ran out, so run with fewer workers (0.7 GB each). Shards done are kept: run again"
         )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use (a container's or taskset's share), at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _give_back_memory() -> None:

@@ -18,6 +18,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from jobs.build_indexes import open_shard
 from jobs.store import database, ledger, snapshots, staging, views
 from jobs.store.lake import Lake
+from pipelines.cores import usable_cores
 from pipelines.embedding import Encoder, EncoderId
 from pipelines.recall import Answer, Hit, Judges, Query, Recall, RecallParams, RecallShard
 from schemas.errors import StoreError, UsageError
@@ -200,7 +201,7 @@ class Store:
 @lru_cache(maxsize=2)
 def _encoder(name: str) -> Encoder:
     """A loaded model costs 400 MB and seconds, so stores opened one after the other share it."""
-    return Encoder.load(EncoderId.parse(name), threads=os.cpu_count() or 1)
+    return Encoder.load(EncoderId.parse(name), threads=usable_cores())
 
 
 def _register(con: duckdb.DuckDBPyConnection, name: str, function, arguments: list[str], returns: str) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from pipelines.embedding.encoder_id import EncoderId
 from pipelines.embedding.model_folder import model_folder, read_layout
+from pipelines.embedding.split import CORES, split_over
 from pipelines.embedding.tokens import Tokens, read_tokenizer
 from pipelines.embedding.windows import Windows, batches_of, mean_of_windows, windows_of
 from pipelines.embedding.work import Work
@@ -142,20 +143,22 @@ class Encoder:
 
     def encode_one(self, text: str) -> np.ndarray:
         """Unit vector f32 [dim] of one text that somebody waits for: its batch is split over the cores, which on two saves a fifth
-        of the time of `encode`. The last bits may depend on `threads`. Raises as `encode` does."""
-        import torch
+        of the time of `encode`; while one is split, others have a core each. The last bits may depend on `threads`. Raises as
+        `encode` does."""
+        cores = min(self._threads, CORES)
+        if self._batches is None and cores > 1:
+            found = split_over(cores).run(lambda: self._in_turn([text]))
+            if found is not None:
+                return found.vectors[0]
+        return self.encode([text]).vectors[0]
 
-        if self._batches is not None:
-            return self.encode([text]).vectors[0]
-        shard = self._tokenised([text])
-        callers_threads = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            done = [self._computed(shard, batch) for batch in batches_of(shard.lengths, TOKENS_PER_BATCH)]
-        finally:
-            torch.set_num_threads(callers_threads)
-        vectors = np.concatenate([found for found, _ in done])
-        return self._encoded(shard, vectors, sum((cost for _, cost in done), Work())).vectors[0]
+    def _in_turn(self, texts: Sequence[str]) -> Encoded:
+        """One batch after the other, each on all cores that torch has here."""
+        shard = self._tokenised(texts)
+        done = [self._computed(shard, batch) for batch in batches_of(shard.lengths, TOKENS_PER_BATCH)]
+        return self._encoded(
+            shard, np.concatenate([found for found, _ in done]), sum((cost for _, cost in done), Work())
+        )
 
     def encode_lists(self, lists: Iterable[Sequence[str]], *, progress: Progress | None = None) -> Iterator[Encoded]:
         """`encode` of each list, in order and to the same bits; on a card the lists overlap, so that it never waits for one.

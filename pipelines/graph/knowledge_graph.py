@@ -106,7 +106,7 @@ class KnowledgeGraph:
         """The part of one namespace: its nodes are numbered from the first of `spans`."""
         if namespace not in self._open:
             if len(self._open) >= KEPT_NAMESPACES:
-                self._open.pop(next(iter(self._open)))
+                self._open.pop(next(iter(self._open)), None)  # another question may have
             first, entity, end = self.spans[namespace]
             starts = self._starts[first : end + 1]
             a, b = int(starts[0]), int(starts[-1])
@@ -195,7 +195,7 @@ class KnowledgeGraph:
         return int(np.searchsorted(self._subjects, first)), int(np.searchsorted(self._subjects, end))
 
     def _of_entity(self, node: int, column: str) -> Any:
-        """A value of an entity; `take` would copy strings of all rows that lie between."""
+        """A value of an entity."""
         namespace = self._namespace_of(node)
         row = self._entity_of[namespace] + node - self.spans[namespace][1]
         return self._entities[column][row].as_py()
@@ -366,3 +366,8 @@ def _array(file: Path) -> np.ndarray:
 
 def _mapped(file: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; `combine_chunks` would copy even a single chunk out of its mapping."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

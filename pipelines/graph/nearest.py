@@ -9,7 +9,6 @@ index (building takes as long as comparing `INDEXED_FROM` rows with it) and is c
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import ann
+from pipelines.cores import usable_cores
 
 BLOCK, PAST = 1024, 16_384
 EXACT_ROWS, CHUNK, INDEXED_FROM = 50_000, 25_000, 10_000
@@ -119,7 +119,7 @@ def _indexed(vectors, rows, start: int, end: int, k: int, floor: float, groups) 
         for a in range(0, len(rows), 4 * BLOCK):
             at = np.arange(a, min(a + 4 * BLOCK, len(rows)))
             queries = np.ascontiguousarray(vectors[rows[at]], np.float32)
-            found, _ = index.search(queries, SPARE * k, recall_target=RECALL, threads=os.cpu_count() or 1)
+            found, _ = index.search(queries, SPARE * k, recall_target=RECALL, threads=usable_cores())
             there = found >= 0
             found = np.where(there, found + start, 0)
             cosines = np.empty(found.shape, np.float32)

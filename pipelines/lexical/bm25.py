@@ -22,6 +22,7 @@ from pipelines.lexical.terms import stem_terms, stems, surface_words
 K1, B = 1.2, 0.75
 KEPT_TERMS = 10_000
 KEPT_A_ROW = 8  # postings, of twelve bytes
+KEPT = 4_000_000  # postings at most, however many rows there are
 WORD = 64  # postings take as much as a word has besides
 
 
@@ -224,7 +225,7 @@ class Collections:
         if found is None:
             found = self._scored(word)
             self._kept += WORD + len(found.rows)
-            if self._kept > KEPT_A_ROW * len(self._norms):
+            if self._kept > min(KEPT, KEPT_A_ROW * len(self._norms)):
                 self._known.clear()
                 self._kept = WORD + len(found.rows)
             self._known[word] = found

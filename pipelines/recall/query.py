@@ -53,7 +53,7 @@ class Recall:
                 some = ", ".join(sorted(known)[:5])
                 raise UsageError(f"no namespace {unknown[0]!r} in this snapshot; there are {len(known)}: {some} ...")
             if len(self._scopes) >= KEPT_SCOPES:
-                self._scopes.pop(next(iter(self._scopes)))
+                self._scopes.pop(next(iter(self._scopes)), None)  # another question may have
             self._scopes[key] = Scope(self.shards, None if key is None else set(key))
         return self._scopes[key]
 
@@ -69,8 +69,7 @@ class Recall:
         if not queries:
             return []
         vectors = self.encode([q.text for q in queries])
-        with one_thread():
-            return [self._answer(q, v, judges, explain) for q, v in zip(queries, vectors, strict=True)]
+        return [self._answer(q, v, judges, explain) for q, v in zip(queries, vectors, strict=True)]
 
     def _answer(self, query: Query, vector: np.ndarray, judges: Judges, explain: bool) -> Answer:
         scope = self._scope(query.namespaces)
@@ -78,11 +77,13 @@ class Recall:
             return Answer([], 0.0)
         asked = Asked(query.text, vector, _reading(scope, query))
         depth = max(query.k, DEPTH) if judges.score is not None else query.k
-        found, placed = self._ranked(scope, asked, query, depth)
+        with one_thread():
+            found, placed = self._ranked(scope, asked, query, depth)
         notes: list[str] = []
         for _ in range(query.iterate):
             asked = self._next_round(scope, asked, placed, judges, notes)
-            found, placed = self._ranked(scope, asked, query, depth)
+            with one_thread():
+                found, placed = self._ranked(scope, asked, query, depth)
         sure = confidence(scope, asked, found, placed)
         hits = hits_of(placed)
         failed: list[str] = []

@@ -74,13 +74,12 @@ def test_a_large_scope_looks_also_where_only_the_graph_leads(store):
 
 
 def test_a_forked_child_answers_as_its_parent_has_just_answered(store):
-    """Indexes are searched on threads of their own, which a fork leaves behind."""
+    """Questions are encoded and indexes searched on threads of their own, which a fork leaves behind."""
     _, path = store
     query = Query("Near what did the maker of the album Green grow up?", k=3, namespaces=("notes",))
     with engraph.open(path) as opened:
         known = opened.recall_with(None)
-        vector = known.encode([query.text])
-        recall = Recall(known.shards, lambda texts: vector, RecallParams(exact_rows=0))
+        recall = Recall(known.shards, known.encode, RecallParams(exact_rows=0))
         mine = [hit.unit_id for hit in recall.recall(query).hits]
         fork = multiprocessing.get_context("fork")
         receiver, sender = fork.Pipe(duplex=False)

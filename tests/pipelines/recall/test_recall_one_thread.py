@@ -1,5 +1,6 @@
 """Linear algebra is held to one thread while a question is under way, and is as before when none is."""
 
+import multiprocessing
 import threading
 
 import numpy as np  # noqa: F401  (its linear algebra is what is looked at)
@@ -51,4 +52,53 @@ def test_questions_that_overlap_leave_it_as_it_was():
         assert threads() == {1}
         second_is_in.set()
         other.join(60)
+        assert threads() == {1}
     assert threads() == {2}
+
+
+@pytest.mark.parametrize("question_first", [True, False])
+def test_somebody_elses_limit_that_overlaps_does_not_stay(question_first):
+    """Where the other one takes the question's limit for what was before, the next question lifts it."""
+    in_it, may_leave = threading.Event(), threading.Event()
+
+    def somebody() -> None:
+        with threadpool_limits(1, user_api="blas"):
+            in_it.set()
+            may_leave.wait(60)
+
+    other = threading.Thread(target=somebody)
+    if question_first:
+        with one_thread():
+            other.start()
+            assert in_it.wait(60)
+        may_leave.set()
+        other.join(60)
+    else:
+        other.start()
+        assert in_it.wait(60)
+        with one_thread():
+            may_leave.set()
+            other.join(60)
+    with one_thread():
+        assert threads() == {1}
+    assert threads() == {2}
+
+
+def test_a_child_forked_while_a_question_is_under_way_has_its_threads():
+    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+
+    def ask() -> None:
+        before = threads()
+        with one_thread():
+            inside = threads()
+        sender.send((before, inside, threads()))
+
+    with one_thread():
+        child = multiprocessing.get_context("fork").Process(target=ask, daemon=True)
+        child.start()
+    try:
+        assert receiver.poll(60), "the child waits for the lock of its parent"
+        assert receiver.recv() == ({2}, {1}, {2})
+    finally:
+        child.kill()
+        child.join()
