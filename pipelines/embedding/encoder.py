@@ -142,9 +142,8 @@ class Encoder:
         return self._encoded(shard, *self._on_cores(shard, progress))
 
     def encode_one(self, text: str) -> np.ndarray:
-        """Unit vector f32 [dim] of one text that somebody waits for: its batch is split over the cores, which on two saves a fifth
-        of the time of `encode`; while one is split, others have a core each. The last bits may depend on `threads`. Raises as
-        `encode` does."""
+        """Unit vector f32 [dim] of one text that somebody waits for: its batch is split over the cores; while one is
+        split, others have a core each. The last bits may depend on `threads`. Raises as `encode` does."""
         cores = min(self._threads, CORES)
         if self._batches is None and cores > 1:
             found = split_over(cores).run(lambda: self._in_turn([text]))
