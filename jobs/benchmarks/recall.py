@@ -1,10 +1,11 @@
 """Latency of recall on a store: encoding and search apart, in one namespace and in all, beside a plain scan in the same run.
 
-The floor is what any dense search must do: inner products of the question with every leaf vector (turns, sentences) by numpy on one
-thread, and the ten best of them. Recall does that at every level of granularity, adds the lexical channels and reads the hits, so
-it is slower and finds more; the ratio says what that costs. Each question is encoded, searched and scanned for before the next one, as
-they come in use: a search finds the processor's caches full of the encoder's weights. The first question of a namespace also
-pays for opening its scope, so p99 in one namespace shows what a cold one costs.
+The floor is what any dense search must do: inner products of the question with every leaf vector (turns, sentences) by
+numpy on one thread, and the ten best of them. Recall does that at every level of granularity, adds the lexical channels
+and reads the hits, so it is slower and finds more; the ratio says what that costs. Each question is encoded, searched
+and scanned for before the next one, as they come in use: a search finds the processor's caches full of the encoder's
+weights. The first question of a namespace also pays for opening its scope, so p99 in one namespace shows what a cold
+one costs.
 """
 
 from __future__ import annotations
