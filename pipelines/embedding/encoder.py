@@ -25,7 +25,7 @@ import numpy as np
 
 from pipelines.embedding.encoder_id import EncoderId
 from pipelines.embedding.model_folder import model_folder, read_layout
-from pipelines.embedding.split import CORES, split_over
+from pipelines.embedding.split import CORES, split
 from pipelines.embedding.tokens import Tokens, read_tokenizer
 from pipelines.embedding.windows import Windows, batches_of, mean_of_windows, windows_of
 from pipelines.embedding.work import Work
@@ -143,10 +143,10 @@ class Encoder:
 
     def encode_one(self, text: str) -> np.ndarray:
         """Unit vector f32 [dim] of one text that somebody waits for: its batch is split over the cores; while one is
-        split, others have a core each. The last bits may depend on `threads`. Raises as `encode` does."""
+        split others have a core each, as in a forked child. The last bits may depend on `threads`. Raises as `encode` does."""
         cores = min(self._threads, CORES)
         if self._batches is None and cores > 1:
-            found = split_over(cores).run(lambda: self._in_turn([text]))
+            found = split(cores, lambda: self._in_turn([text]))
             if found is not None:
                 return found.vectors[0]
         return self.encode([text]).vectors[0]

@@ -1,15 +1,9 @@
-"""One batch over several cores, for a text that somebody waits for.
-
-It is computed on a thread that does nothing else: torch's number of threads is set once for it and not for the caller, and in a
-forked child, where OpenMP would wait for ever for helpers that stayed behind, another such thread begins.
-"""
+"""One batch over several cores, for a text that somebody waits for."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from threading import Lock
 from typing import TypeVar
 
@@ -17,32 +11,31 @@ CORES = 4  # a batch of one short text has no work for more
 T = TypeVar("T")
 
 
-class Split:
-    """Its one thread computes over `cores` cores."""
+class _Turn:
+    """Who may split: one at a time, as torch keeps its number of threads for all that begin meanwhile; and nobody in a forked child,
+    where OpenMP would wait for ever for threads that stayed behind."""
 
-    def __init__(self, cores: int) -> None:
-        import torch
+    def __init__(self) -> None:
+        self.free, self.forked = Lock(), False
 
-        callers = torch.get_num_threads()
-        self._thread = ThreadPoolExecutor(1, "engraph-split", initializer=torch.set_num_threads, initargs=(cores,))
-        self._thread.submit(int).result()
-        torch.set_num_threads(callers)  # torch keeps the last number set as the one that new threads begin with
-        self._free = Lock()
-
-    def run(self, compute: Callable[[], T]) -> T | None:
-        """What `compute` gives; None where the thread has something to do already."""
-        if not self._free.acquire(blocking=False):
-            return None
-        try:
-            return self._thread.submit(compute).result()
-        finally:
-            self._free.release()
+    def in_child(self) -> None:
+        self.free, self.forked = Lock(), True
 
 
-@cache
-def split_over(cores: int) -> Split:
-    """That of this process."""
-    return Split(cores)
+_turn = _Turn()
+os.register_at_fork(after_in_child=_turn.in_child)
 
 
-os.register_at_fork(after_in_child=split_over.cache_clear)
+def split(cores: int, compute: Callable[[], T]) -> T | None:
+    """What `compute` gives on so many cores; None, and nothing is done, where it cannot be split now."""
+    import torch
+
+    if _turn.forked or not _turn.free.acquire(blocking=False):
+        return None
+    callers = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        return compute()
+    finally:
+        torch.set_num_threads(callers)
+        _turn.free.release()
