@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 class _Turn:
-    """Who may split: one at a time, as torch keeps its number of threads for all that begin meanwhile; and nobody in a forked child,
-    where OpenMP would wait for ever for threads that stayed behind."""
+    """Who may split: one at a time, as torch keeps its number of threads for all that begin meanwhile; and nobody in a forked
+    child, where OpenMP would wait for ever for threads that stayed behind."""
 
     def __init__(self) -> None:
         self.free, self.forked = Lock(), False
