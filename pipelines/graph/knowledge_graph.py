@@ -79,9 +79,7 @@ class KnowledgeGraph:
         )
         self._hashes, self._named_nodes = (_array(folder / f"{name}.npy") for name in ("hashes", "named"))
         entities = _mapped(folder / "entities.arrow")
-        self._entities = {
-            name: entities[name].combine_chunks() for name in entities.column_names
-        }  # one chunk: not copied
+        self._entities = {name: _whole(entities[name]) for name in entities.column_names}
         self._facts = _mapped(folder / "facts.arrow")
         self._subjects = self._facts["subject"].to_numpy()
         self._fact_index = ann.open(folder / "facts", verify="none") if len(self._facts) else None

@@ -239,7 +239,7 @@ class RecallShard:
 
 
 def _values(column: pa.Array) -> list:
-    """`to_pylist`, in a fifth of the time for moments."""
+    """`to_pylist`, which makes moments slowly, one by one."""
     if not pa.types.is_timestamp(column.type) or column.null_count:
         return column.to_pylist()
     return [moment.replace(tzinfo=dt.UTC) for moment in column.to_numpy(zero_copy_only=False).tolist()]

@@ -187,3 +187,11 @@ def test_an_explanation_names_what_led_there(graph):
     assert "mentions Chingford, related to Essex" in graph.explain(2, seeds)
     assert graph.explain(0, seeds, np.array([0]), np.array([0.7]))[0] == "near to the question itself"
     assert graph.explain(3, seeds) == [] and graph.explain(8, seeds) == []
+
+
+def test_opening_copies_nothing_out_of_its_files(tmp_path):
+    units = built(tmp_path).units
+    before = pa.total_allocated_bytes()
+    opened = KnowledgeGraph(tmp_path / "graph", units)
+    assert pa.total_allocated_bytes() == before
+    assert opened.link("Who is Steve Hillage?")
